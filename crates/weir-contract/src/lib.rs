@@ -1,0 +1,1 @@
+//! ODCS contracts: read, lint, compile, check, decide, plan; the violation pages. No I/O.

@@ -1,0 +1,1 @@
+//! One typed expression program over slots; CEL is its first spelling. No I/O.

@@ -1,0 +1,1 @@
+//! The rdkafka lane of the pump, readers, writers, admin. The only crate that names rdkafka.

@@ -1,0 +1,1 @@
+//! Generators, oracle, Apache Kafka harness, tidy test. Dev-dependency only.

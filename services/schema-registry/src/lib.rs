@@ -1,0 +1,1 @@
+//! Confluent-compatible schema registry for Avro on the compacted topic _schemas.
