@@ -1,1 +1,17 @@
-//! Avro bytes: a compiled one-pass walker, slots, JSON rendering, compatibility. No I/O.
+//! Avro bytes for Weir: schemas compile to a [`Walker`] that passes once over a payload, validates all of it
+//! and leaves the wanted fields in [`Slot`]s that borrow from the payload.
+//!
+//! The crate does no I/O, knows no clock and no registry. `apache-avro` parses schemas; reading bytes,
+//! writing bytes, JSON rendering and schema resolution checks are our own, because a broker-side check needs
+//! the offset and path of every fault and must never allocate by a count that came over the wire.
+//!
+//! Source of the encoding: Apache Avro 1.12 specification, "Data Serialization and Deserialization".
+
+mod cursor;
+pub mod schema;
+pub mod slot;
+pub mod walk;
+
+pub use schema::{Field, Kind, Logical, Node, NodeId, Schema, SchemaError};
+pub use slot::{Entries, FieldPath, Items, Region, Slot, recycle};
+pub use walk::{Fault, FaultKind, Limits, Walker, WalkerError};

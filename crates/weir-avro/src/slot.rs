@@ -1,0 +1,206 @@
+//! What a walk leaves behind: values that borrow from the payload, and lazy access to the collections in it.
+
+use std::fmt;
+
+use crate::cursor::Cursor;
+use crate::schema::{Kind, NodeId, Schema};
+use crate::walk::{Guard, Limits, block, read_value};
+
+/// A field by its names from the root: `customer.address.zip`. The empty path is the whole datum.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FieldPath(Vec<Box<str>>);
+
+impl FieldPath {
+    /// Splits at the dots; Avro names contain none (specification, "Names").
+    pub fn parse(text: &str) -> FieldPath {
+        FieldPath(text.split('.').filter(|s| !s.is_empty()).map(Into::into).collect())
+    }
+
+    /// The whole datum.
+    pub fn root() -> FieldPath {
+        FieldPath::default()
+    }
+
+    /// This path with one more name.
+    pub fn join(&self, name: &str) -> FieldPath {
+        let mut path = self.clone();
+        path.0.push(name.into());
+        path
+    }
+
+    /// The names in order.
+    pub fn segments(&self) -> impl ExactSizeIterator<Item = &str> + DoubleEndedIterator {
+        self.0.iter().map(AsRef::as_ref)
+    }
+}
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("this");
+        }
+        f.write_str(&self.0.join("."))
+    }
+}
+
+/// The value of a wanted field.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Slot<'a> {
+    /// A record on the way to the field was null, so the field does not exist in this datum.
+    Absent,
+    /// Null.
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// An int or a long.
+    Long(i64),
+    /// A float or a double.
+    Double(f64),
+    /// Bytes or a fixed.
+    Bytes(&'a [u8]),
+    /// A string or the symbol of an enum.
+    Str(&'a str),
+    /// An array, a map or a record, as the bytes it was found in.
+    Region(Region<'a>),
+}
+
+/// The validated bytes of an array, a map or a record.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Region<'a> {
+    /// Its type.
+    pub node: NodeId,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Region<'a> {
+    /// The items of an array in order. Empty for any other type.
+    pub fn items(self, schema: &'a Schema) -> Items<'a> {
+        let item = match schema.node(self.node).kind {
+            Kind::Array { items } => Some(items),
+            _ => None,
+        };
+        Items { schema, item, cursor: Cursor::new(self.bytes), left: 0 }
+    }
+
+    /// The entries of a map in order. Empty for any other type.
+    pub fn entries(self, schema: &'a Schema) -> Entries<'a> {
+        let value = match schema.node(self.node).kind {
+            Kind::Map { values } => Some(values),
+            _ => None,
+        };
+        Entries { schema, value, cursor: Cursor::new(self.bytes), left: 0 }
+    }
+
+    /// The field at `index` of a record; `Absent` for any other type or an index beyond its fields.
+    pub fn field(self, schema: &'a Schema, index: usize) -> Slot<'a> {
+        let Kind::Record { fields } = &schema.node(self.node).kind else { return Slot::Absent };
+        let mut cursor = Cursor::new(self.bytes);
+        let mut slot = Slot::Absent;
+        for field in fields.iter().take(index + 1) {
+            match trusted(schema, field.node, &mut cursor) {
+                Some(value) => slot = value,
+                None => return Slot::Absent,
+            }
+        }
+        if index < fields.len() { slot } else { Slot::Absent }
+    }
+
+    /// How many items an array or entries a map has, without reading them where the blocks tell.
+    pub fn count(self, schema: &'a Schema) -> usize {
+        match schema.node(self.node).kind {
+            Kind::Array { .. } => self.items(schema).count(),
+            Kind::Map { .. } => self.entries(schema).count(),
+            _ => 0,
+        }
+    }
+}
+
+/// Reads a value of bytes that a walk has validated before.
+fn trusted<'a>(schema: &'a Schema, node: NodeId, cursor: &mut Cursor<'a>) -> Option<Slot<'a>> {
+    read_value(schema, node, cursor, &mut Guard::new(Limits { depth: u32::MAX, items: u64::MAX })).ok()
+}
+
+/// The items of an array. Made by [`Region::items`].
+#[derive(Clone, Debug)]
+pub struct Items<'a> {
+    schema: &'a Schema,
+    item: Option<NodeId>,
+    cursor: Cursor<'a>,
+    left: u64,
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Slot<'a>;
+
+    fn next(&mut self) -> Option<Slot<'a>> {
+        let item = self.item?;
+        if self.left == 0 {
+            self.left = block(&mut self.cursor).ok()?.0;
+            if self.left == 0 {
+                self.item = None;
+                return None;
+            }
+        }
+        self.left -= 1;
+        trusted(self.schema, item, &mut self.cursor)
+    }
+
+    fn count(mut self) -> usize {
+        let mut total = 0usize;
+        // A block with a stated size, or of items without bytes, is counted without reading its items.
+        while let Some(item) = self.item {
+            if self.left == 0 {
+                let Ok((count, size)) = block(&mut self.cursor) else { break };
+                if count == 0 {
+                    break;
+                }
+                let skip = size.or((self.schema.node(item).min_size == 0).then_some(0));
+                if let Some(size) = skip {
+                    self.cursor.at += size;
+                    total = total.saturating_add(count as usize);
+                    continue;
+                }
+                self.left = count;
+            }
+            if self.next().is_none() {
+                break;
+            }
+            total += 1;
+        }
+        total
+    }
+}
+
+/// The entries of a map. Made by [`Region::entries`].
+#[derive(Clone, Debug)]
+pub struct Entries<'a> {
+    schema: &'a Schema,
+    value: Option<NodeId>,
+    cursor: Cursor<'a>,
+    left: u64,
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = (&'a str, Slot<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let value = self.value?;
+        if self.left == 0 {
+            self.left = block(&mut self.cursor).ok()?.0;
+            if self.left == 0 {
+                self.value = None;
+                return None;
+            }
+        }
+        self.left -= 1;
+        let key = self.cursor.text().ok()?;
+        Some((key, trusted(self.schema, value, &mut self.cursor)?))
+    }
+}
+
+/// Empties a buffer of slots for the next payload and keeps its memory. Collecting in place reuses the allocation.
+pub fn recycle<'b>(mut slots: Vec<Slot<'_>>) -> Vec<Slot<'b>> {
+    slots.clear();
+    slots.into_iter().map(|_| Slot::Absent).collect()
+}
