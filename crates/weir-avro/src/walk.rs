@@ -141,7 +141,7 @@ impl Failing {
     }
 
     #[cold]
-    pub(crate) fn finish(self: Box<Self>) -> Fault {
+    pub(crate) fn finish(&self) -> Fault {
         let mut path = String::new();
         for segment in self.segments.iter().rev() {
             match segment {
@@ -311,7 +311,7 @@ impl Walker {
         slots.resize(self.slots, Slot::Absent);
         let mut cursor = Cursor::new(payload);
         let mut guard = Guard::new(self.limits);
-        self.take(&self.root, &mut cursor, &mut guard, slots).map_err(Failing::finish)?;
+        self.take(&self.root, &mut cursor, &mut guard, slots).map_err(|fail| fail.finish())?;
         if cursor.left() > 0 {
             return Err(Failing::new(FaultKind::TrailingBytes, cursor.at).finish());
         }

@@ -1,1 +1,15 @@
-//! Generators, oracle, Apache Kafka harness, tidy test. Dev-dependency only.
+//! What the tests of every room share: a real Apache Kafka, child processes that cannot outlive the test, waiting for a condition,
+//! and the ledger that tells whether a stream came through whole.
+//!
+//! A dev-dependency only. It knows no other room of Weir and no Kafka client, so that every room can use it and what it says about a
+//! stream is an independent opinion. Its functions panic with what went wrong: the test is their error handling.
+
+pub mod kafka;
+pub mod ledger;
+mod ports;
+mod process;
+mod wait;
+
+pub use ports::free_port;
+pub use process::{Process, Signal};
+pub use wait::{wait_for, wait_for_some};
