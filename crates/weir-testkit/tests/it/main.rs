@@ -1,0 +1,6 @@
+//! The testkit, seen from a test that uses it.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod kafka;
+mod process;
