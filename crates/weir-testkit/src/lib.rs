@@ -5,7 +5,7 @@
 //! stream is an independent opinion. Its functions panic with what went wrong: the test is their error handling.
 
 pub mod kafka;
-
+pub mod ledger;
 mod ports;
 mod process;
 mod wait;
