@@ -445,28 +445,33 @@ impl<'p> Arena<'p> {
     }
 }
 
-/// Grows the minimum sizes from zero until they stand still. Every state on the way is a valid lower bound, so a
-/// record that contains itself without an end, which would grow for ever, is simply stopped.
+/// Sets the minimum sizes. Collections and unions take at least the byte of their count or index; looking no further
+/// keeps the sum exact where it matters: it is zero only for a type whose values never have bytes.
 fn settle_min_sizes(nodes: &mut [Node]) {
-    for _ in 0..=nodes.len().min(64) {
-        let mut changed = false;
-        for i in 0..nodes.len() {
-            let of = |id: &NodeId| nodes[id.0 as usize].min_size;
-            let size = match &nodes[i].kind {
-                Kind::Null => 0,
-                Kind::Float => 4,
-                Kind::Double => 8,
-                Kind::Fixed { size } => *size as u64,
-                Kind::Union { branches } => 1 + branches.iter().map(of).min().unwrap_or(0),
-                Kind::Record { fields } => fields.iter().fold(0u64, |sum, f| sum.saturating_add(of(&f.node))),
-                _ => 1,
-            };
-            changed |= std::mem::replace(&mut nodes[i].min_size, size) != size;
-        }
-        if !changed {
-            break;
-        }
+    let mut sizes = vec![None; nodes.len()];
+    for i in 0..nodes.len() {
+        nodes[i].min_size = smallest(nodes, i, &mut sizes);
     }
+}
+
+fn smallest(nodes: &[Node], i: usize, sizes: &mut [Option<u64>]) -> u64 {
+    if let Some(size) = sizes[i] {
+        return size;
+    }
+    // A record that contains itself without an end has no values, so any size is right for it.
+    sizes[i] = Some(0);
+    let size = match &nodes[i].kind {
+        Kind::Null => 0,
+        Kind::Float => 4,
+        Kind::Double => 8,
+        Kind::Fixed { size } => *size as u64,
+        Kind::Record { fields } => {
+            fields.iter().fold(0u64, |sum, f| sum.saturating_add(smallest(nodes, f.node.0 as usize, sizes)))
+        }
+        _ => 1,
+    };
+    sizes[i] = Some(size);
+    size
 }
 
 #[cfg(test)]
@@ -503,5 +508,25 @@ mod tests {
         if let Ok(s) = s {
             assert!(s.node(s.root()).min_size >= 1);
         }
+    }
+
+    #[test]
+    fn a_long_chain_of_references_has_its_bytes_counted() {
+        let link = |i: u32, inner: &str| {
+            format!(r#"{{"type":"record","name":"R{i}","fields":[{{"name":"f","type":"{inner}"}}]}}"#)
+        };
+        let links: Vec<String> =
+            (0..100).map(|i| link(i, &if i == 99 { "int".into() } else { format!("R{}", i + 1) })).collect();
+        let links: Vec<&str> = links.iter().map(String::as_str).collect();
+        let s = Schema::parse_with_references(r#"{"type":"array","items":"R0"}"#, &links).unwrap();
+        assert!((0..s.len() as u32).all(|i| s.node(NodeId(i)).min_size == 1));
+        let s = Schema::parse(
+            r#"{"type":"record","name":"A","fields":[{"name":"u","type":["null",{"type":"record","name":"B","fields":[{"name":"a","type":"A"}]}]}]}"#,
+        );
+        let s = s.unwrap();
+        assert!(
+            (0..s.len() as u32)
+                .all(|i| (s.node(NodeId(i)).min_size == 0) == matches!(s.node(NodeId(i)).kind, Kind::Null))
+        );
     }
 }

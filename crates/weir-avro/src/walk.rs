@@ -365,6 +365,16 @@ impl Walker {
     }
 }
 
+/// Validates `payload` as one datum of `schema` and keeps nothing of it.
+pub(crate) fn validate(schema: &Schema, payload: &[u8], limits: Limits) -> Result<(), Fault> {
+    let mut cursor = Cursor::new(payload);
+    read_value(schema, schema.root(), &mut cursor, &mut Guard::new(limits)).map_err(|fail| fail.finish())?;
+    if cursor.left() > 0 {
+        return Err(Failing::new(FaultKind::TrailingBytes, cursor.at).finish());
+    }
+    Ok(())
+}
+
 /// Reads the head of a block: how many items, and their size in bytes where it is given. Zero items end a collection.
 pub(crate) fn block(cursor: &mut Cursor<'_>) -> Result<(u64, Option<usize>), FaultKind> {
     let count = cursor.long()?;
@@ -476,9 +486,9 @@ fn read_blocks<'a>(
             return Err(Failing::new(FaultKind::CountBeyondEnd, start));
         }
         let from = cursor.at;
-        // Items without bytes are all alike: one is looked at and all are paid for.
+        // Items without bytes are all alike: one is looked at, and all are paid for with every value in them.
         let visit = if smallest == 0 { 1 } else { count };
-        guard.spend(count - visit, start)?;
+        let before = guard.items;
         for i in 0..visit {
             if keyed {
                 let at = cursor.at;
@@ -488,6 +498,7 @@ fn read_blocks<'a>(
                 return Err(fail.at_index(index + i));
             }
         }
+        guard.spend((before - guard.items).saturating_mul(count - visit), start)?;
         index += count;
         if size.is_some_and(|size| size != cursor.at - from) {
             return Err(Failing::new(FaultKind::BadBlockSize, start));
@@ -505,7 +516,7 @@ pub(crate) fn is_uuid(text: &str) -> bool {
 }
 
 /// A big-decimal is bytes that hold the bytes of the unscaled number and then the scale.
-fn big_decimal(bytes: &[u8]) -> Result<(), FaultKind> {
+pub(crate) fn big_decimal(bytes: &[u8]) -> Result<(), FaultKind> {
     let mut cursor = Cursor::new(bytes);
     let number = cursor.blob().and_then(|_| cursor.long());
     if number.is_err() || cursor.left() > 0 { Err(FaultKind::BadBigDecimal) } else { Ok(()) }
