@@ -1,1 +1,23 @@
-//! The rdkafka lane of the pump, readers, writers, admin. The only crate that names rdkafka.
+//! Weir's way to a Kafka cluster, and the only crate that names rdkafka.
+//!
+//! * [`ClusterConfig`]: where the cluster is; options exactly-once rests on are refused when it is loaded.
+//! * [`Admin`]: topics, their configuration, offsets, lag.
+//! * [`Reader`], [`Writer`], [`TransactionalWriter`]: one topic in, records out, all or none.
+//!
+//! Everything blocks, with timeouts; an asynchronous caller keeps it on threads of its own. Nothing here judges a
+//! record, and no key or value is ever logged.
+
+mod admin;
+mod config;
+mod context;
+mod error;
+mod reader;
+mod record;
+mod writer;
+
+pub use admin::{Admin, NewTopic, Offsets, TopicConfig};
+pub use config::ClusterConfig;
+pub use error::{Error, Failure, TransactionError};
+pub use reader::{Read, ReadOptions, Reader, Start, Until};
+pub use record::{Outgoing, Record};
+pub use writer::{Delivery, TransactionalWriter, Writer};

@@ -1,0 +1,315 @@
+//! Topics, their configuration, offsets and a group's lag: everything about a cluster that is not records.
+//!
+//! All calls block, each for no longer than the timeout given to [`Admin::with_timeout`]; none retries.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::Error;
+use crate::config::ClusterConfig;
+use crate::context::Quiet;
+use crate::error::is_away;
+
+/// A topic to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: String,
+    /// How many partitions.
+    pub partitions: i32,
+    /// How many copies; -1 is the broker's default.
+    pub replication: i32,
+    /// Topic configuration that differs from the broker's default.
+    pub configs: BTreeMap<String, String>,
+}
+
+impl NewTopic {
+    /// A topic with the broker's default replication and configuration.
+    pub fn new(name: impl Into<String>, partitions: i32) -> NewTopic {
+        NewTopic { name: name.into(), partitions, replication: -1, configs: BTreeMap::new() }
+    }
+
+    /// Sets a topic configuration.
+    #[must_use]
+    pub fn set(mut self, name: impl Into<String>, value: impl Into<String>) -> NewTopic {
+        self.configs.insert(name.into(), value.into());
+        self
+    }
+}
+
+/// A topic configuration as it is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// Its value.
+    pub value: String,
+    /// Whether it is set on the topic itself rather than taken over from the broker.
+    pub own: bool,
+}
+
+/// The offsets of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offsets {
+    /// The partition.
+    pub partition: i32,
+    /// The first offset still kept.
+    pub start: i64,
+    /// One past the last offset a read_committed reader can see (the last stable offset).
+    pub end: i64,
+}
+
+/// Administers one cluster.
+pub struct Admin {
+    config: ClusterConfig,
+    client: AdminClient<Quiet>,
+    reader: BaseConsumer<Quiet>,
+    timeout: Duration,
+}
+
+impl Admin {
+    /// A client with a timeout of 10 s per call. Does not connect yet.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the client cannot be made of the properties.
+    pub fn new(config: &ClusterConfig) -> Result<Admin, Error> {
+        let make = |e| Error::of("create an admin client", &e);
+        Ok(Admin {
+            client: config.client(&[], &[]).create_with_context(Quiet::default()).map_err(make)?,
+            reader: config
+                .reader("weir-admin", "read_committed")
+                .create_with_context(Quiet::default())
+                .map_err(make)?,
+            config: config.clone(),
+            timeout: Duration::from_secs(10),
+        })
+    }
+
+    /// Sets how long one call may take.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Admin {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Whether the cluster answers.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if it does not, within the timeout.
+    pub fn ping(&self) -> Result<(), Error> {
+        // A topic that cannot exist keeps the answer small on a cluster of many topics.
+        self.reader
+            .fetch_metadata(Some("weir.ping"), self.timeout)
+            .map(drop)
+            .map_err(|e| Error::of("reach the cluster", &e))
+    }
+
+    /// All topics and their number of partitions, without the cluster's internal ones.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Refused`].
+    pub fn topics(&self) -> Result<BTreeMap<String, i32>, Error> {
+        let metadata = self.reader.fetch_metadata(None, self.timeout).map_err(|e| Error::of("list topics", &e))?;
+        let visible = metadata.topics().iter().filter(|topic| !topic.name().starts_with("__"));
+        Ok(visible.map(|topic| (topic.name().to_owned(), topic.partitions().len() as i32)).collect())
+    }
+
+    /// How many partitions `topic` has, `None` if it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Refused`].
+    pub fn partitions(&self, topic: &str) -> Result<Option<i32>, Error> {
+        let metadata = self
+            .reader
+            .fetch_metadata(Some(topic), self.timeout)
+            .map_err(|e| Error::of(format!("describe topic {topic}"), &e))?;
+        let count = metadata.topics().iter().find(|t| t.name() == topic).map_or(0, |t| t.partitions().len() as i32);
+        Ok((count > 0).then_some(count))
+    }
+
+    /// Creates a topic and waits until the controller has done so; `false` if it was there already (then nothing is
+    /// changed).
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], or [`Error::Refused`] with the broker's reason.
+    pub fn create_topic(&self, topic: &NewTopic) -> Result<bool, Error> {
+        let mut new =
+            rdkafka::admin::NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(topic.replication));
+        for (name, value) in &topic.configs {
+            new = new.set(name, value);
+        }
+        let results = block_on(self.client.create_topics([&new], &self.options()));
+        match self.one(format!("create topic {}", topic.name), results)? {
+            Ok(_) => Ok(true),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => Ok(false),
+            Err((_, code)) => Err(refused(format!("create topic {}", topic.name), code)),
+        }
+    }
+
+    /// Deletes a topic with all its records; `false` if there was none.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], or [`Error::Refused`] with the broker's reason.
+    pub fn delete_topic(&self, topic: &str) -> Result<bool, Error> {
+        let results = block_on(self.client.delete_topics(&[topic], &self.options()));
+        match self.one(format!("delete topic {topic}"), results)? {
+            Ok(_) => Ok(true),
+            Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => Ok(false),
+            Err((_, code)) => Err(refused(format!("delete topic {topic}"), code)),
+        }
+    }
+
+    /// Raises the number of partitions of `topic` to `partitions`. Keys then map to other partitions than before.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], or [`Error::Refused`] with the broker's reason.
+    pub fn set_partitions(&self, topic: &str, partitions: i32) -> Result<(), Error> {
+        let new = NewPartitions::new(topic, usize::try_from(partitions).unwrap_or(0));
+        let results = block_on(self.client.create_partitions([&new], &self.options()));
+        match self.one(format!("add partitions to topic {topic}"), results)? {
+            Ok(_) => Ok(()),
+            Err((_, code)) => Err(refused(format!("add partitions to topic {topic}"), code)),
+        }
+    }
+
+    /// The configuration of `topics` in force; a topic that does not exist is left out.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Refused`].
+    pub fn configs(&self, topics: &[&str]) -> Result<BTreeMap<String, BTreeMap<String, TopicConfig>>, Error> {
+        let wanted: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+        let action = "describe topic configurations";
+        let results =
+            block_on(self.client.describe_configs(&wanted, &self.options())).map_err(|e| Error::of(action, &e))?;
+        let mut found = BTreeMap::new();
+        for (topic, result) in topics.iter().zip(results) {
+            let resource = result.map_err(|code| refused(action.to_owned(), code))?;
+            // A topic that does not exist is answered with no entries: rdkafka leaves its error code out.
+            if resource.entries.is_empty() {
+                continue;
+            }
+            let entries = resource.entries.into_iter().filter_map(|entry| {
+                let own = entry.source == rdkafka::admin::ConfigSource::DynamicTopic;
+                Some((entry.name, TopicConfig { value: entry.value?, own }))
+            });
+            found.insert((*topic).to_owned(), entries.collect());
+        }
+        Ok(found)
+    }
+
+    /// Sets topic configurations and leaves the others as they are.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTopic`], [`Error::Unavailable`], or [`Error::Refused`] with the broker's reason.
+    pub fn alter_configs(&self, topic: &str, changes: &BTreeMap<String, String>) -> Result<(), Error> {
+        // AlterConfigs replaces all of a topic's own entries, and rdkafka has no incremental form: read, merge, write.
+        let current = self.configs(&[topic])?;
+        let current = current.get(topic).ok_or_else(|| Error::NoSuchTopic { topic: topic.to_owned() })?;
+        let mut merged: BTreeMap<&str, &str> =
+            current.iter().filter(|(_, c)| c.own).map(|(name, c)| (name.as_str(), c.value.as_str())).collect();
+        merged.extend(changes.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let mut alter = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        alter.entries = merged.into_iter().collect();
+        let action = format!("alter the configuration of topic {topic}");
+        match self.one(action.clone(), block_on(self.client.alter_configs([&alter], &self.options())))? {
+            Ok(_) => Ok(()),
+            Err((_, code)) => Err(refused(action, code)),
+        }
+    }
+
+    /// Start and end of every partition of `topic`.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTopic`], [`Error::Unavailable`] or [`Error::Refused`].
+    pub fn offsets(&self, topic: &str) -> Result<Vec<Offsets>, Error> {
+        let partitions = self.partitions(topic)?.ok_or_else(|| Error::NoSuchTopic { topic: topic.to_owned() })?;
+        let read = |partition| {
+            let (start, end) = self
+                .reader
+                .fetch_watermarks(topic, partition, self.timeout)
+                .map_err(|e| Error::of(format!("read the offsets of topic {topic}"), &e))?;
+            Ok(Offsets { partition, start, end })
+        };
+        (0..partitions).map(read).collect()
+    }
+
+    /// The positions `group` has committed for `topic`, by partition. Waits for a transaction that is just committing
+    /// offsets (KIP-447).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTopic`], [`Error::Unavailable`] or [`Error::Refused`].
+    pub fn committed(&self, group: &str, topic: &str) -> Result<BTreeMap<i32, i64>, Error> {
+        let partitions = self.partitions(topic)?.ok_or_else(|| Error::NoSuchTopic { topic: topic.to_owned() })?;
+        let action = || format!("read the offsets of group {group}");
+        let member: BaseConsumer<Quiet> = self
+            .config
+            .reader(group, "read_committed")
+            .create_with_context(Quiet::default())
+            .map_err(|e| Error::of(action(), &e))?;
+        let mut wanted = TopicPartitionList::new();
+        wanted.add_partition_range(topic, 0, partitions - 1);
+        let committed = member.committed_offsets(wanted, self.timeout).map_err(|e| Error::of(action(), &e))?;
+        let mut positions = BTreeMap::new();
+        for element in committed.elements() {
+            element.error().map_err(|e| Error::of(action(), &e))?;
+            if let Offset::Offset(position) = element.offset() {
+                positions.insert(element.partition(), position);
+            }
+        }
+        Ok(positions)
+    }
+
+    /// How many offsets of `topic` lie ahead of `group`, by partition: records and transaction markers.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTopic`], [`Error::Unavailable`] or [`Error::Refused`].
+    pub fn lag(&self, group: &str, topic: &str) -> Result<BTreeMap<i32, u64>, Error> {
+        let committed = self.committed(group, topic)?;
+        let ahead = |o: Offsets| {
+            let position = committed.get(&o.partition).copied().unwrap_or(o.start).max(o.start);
+            (o.partition, u64::try_from(o.end - position).unwrap_or(0))
+        };
+        Ok(self.offsets(topic)?.into_iter().map(ahead).collect())
+    }
+
+    fn options(&self) -> AdminOptions {
+        AdminOptions::new().request_timeout(Some(self.timeout)).operation_timeout(Some(self.timeout))
+    }
+
+    fn one<T>(&self, action: String, results: rdkafka::error::KafkaResult<Vec<T>>) -> Result<T, Error> {
+        let results = results.map_err(|e| Error::of(action.clone(), &e))?;
+        results.into_iter().next().ok_or(Error::Refused { action, reason: "the answer is empty".to_owned() })
+    }
+}
+
+fn refused(action: String, code: RDKafkaErrorCode) -> Error {
+    let reason = code.to_string();
+    if is_away(code) { Error::Unavailable { action, reason } } else { Error::Refused { action, reason } }
+}
+
+/// Waits for an answer of the admin client, whose own thread completes the future.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}

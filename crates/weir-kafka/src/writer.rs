@@ -1,0 +1,334 @@
+//! Writes records, idempotent and acknowledged by all replicas, and says of each what became of it.
+//!
+//! [`Writer`] writes each record for itself; [`TransactionalWriter`] all of a transaction or none.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::util::Timeout;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::config::ClusterConfig;
+use crate::context::{Quiet, log};
+use crate::error::{Failure, TransactionError, code_of};
+use crate::record::{native_headers, native_timestamp};
+use crate::{Error, Outgoing};
+
+/// How long to sleep between two looks at a producer's queue. `poll(1 ms)` would spin: it returns at every event and
+/// doubles the processor time per record.
+pub(crate) const DRAIN_PAUSE: Duration = Duration::from_micros(200);
+
+/// What became of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The token given to [`Writer::send`].
+    pub token: usize,
+    /// Partition and offset, or why it was not written.
+    pub result: Result<(i32, i64), Error>,
+}
+
+/// Collects deliveries as the client reports them.
+#[derive(Default)]
+struct Deliveries(Mutex<Vec<Delivery>>);
+
+impl Deliveries {
+    fn take(&self) -> Vec<Delivery> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, token: usize) {
+        let result = match result {
+            Ok(message) => Ok((message.partition(), message.offset())),
+            Err((error, message)) => Err(delivery_error(error, message.topic())),
+        };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Delivery { token, result });
+    }
+}
+
+fn delivery_error(error: &KafkaError, topic: &str) -> Error {
+    use RDKafkaErrorCode as Code;
+    let topic = topic.to_owned();
+    match code_of(error) {
+        Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize) => {
+            Error::TooLarge { topic }
+        }
+        Some(Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition) => {
+            Error::NoSuchTopic { topic }
+        }
+        _ => Error::of(format!("write to topic {topic}"), error),
+    }
+}
+
+fn enqueue(
+    producer: &BaseProducer<Deliveries>,
+    record: &Outgoing<'_>,
+    token: usize,
+    deadline: Instant,
+) -> Result<(), KafkaError> {
+    let mut native = BaseRecord::with_opaque_to(record.topic, token);
+    native.partition = record.partition;
+    native.key = record.key;
+    native.payload = record.value;
+    native.headers = native_headers(record.headers.iter().copied());
+    native.timestamp = record.timestamp.map(|millis| native_timestamp(weir_pump::Timestamp::Create(millis)));
+    loop {
+        match producer.send::<[u8], [u8]>(native) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < deadline => {
+                native = back;
+                producer.poll(Duration::ZERO);
+                thread::sleep(DRAIN_PAUSE);
+            }
+            Err((error, _)) => return Err(error),
+        }
+    }
+}
+
+/// Polls until nothing is in flight; `false` if the deadline came first.
+fn drain(producer: &BaseProducer<Deliveries>, deadline: Instant) -> bool {
+    while producer.in_flight_count() > 0 {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        producer.poll(Duration::ZERO);
+        thread::sleep(DRAIN_PAUSE);
+    }
+    true
+}
+
+/// Writes records; each that is reported as delivered is on all in-sync replicas, once.
+pub struct Writer {
+    producer: BaseProducer<Deliveries>,
+    in_flight: usize,
+    timeout: Duration,
+}
+
+impl Writer {
+    /// A writer that holds at most `in_flight` records that are not yet delivered. Does not connect yet.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::Refused`] if the client cannot be made of the properties.
+    pub fn open(config: &ClusterConfig, in_flight: usize) -> Result<Writer, Error> {
+        let timeout = Duration::from_secs(30);
+        let producer = config
+            .writer()
+            .set("delivery.timeout.ms", timeout.as_millis().to_string())
+            .create_with_context(Deliveries::default())
+            .map_err(|e| Error::of("create a writer", &e))?;
+        Ok(Writer { producer, in_flight: in_flight.max(1), timeout })
+    }
+
+    /// Queues a record, first waiting for room. Its delivery, under `token`, comes from a later [`Writer::deliveries`]
+    /// or [`Writer::flush`].
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::NoSuchTopic`], [`Error::Unavailable`] if no room was made within 30 s.
+    pub fn send(&mut self, record: &Outgoing<'_>, token: usize) -> Result<(), Error> {
+        let deadline = Instant::now() + self.timeout;
+        self.producer.poll(Duration::ZERO);
+        while self.producer.in_flight_count() as usize >= self.in_flight {
+            if Instant::now() >= deadline {
+                let action = format!("write to topic {}", record.topic);
+                return Err(Error::Unavailable { action, reason: "too many records wait for delivery".to_owned() });
+            }
+            self.producer.poll(Duration::ZERO);
+            thread::sleep(DRAIN_PAUSE);
+        }
+        enqueue(&self.producer, record, token, deadline).map_err(|e| delivery_error(&e, record.topic))
+    }
+
+    /// The deliveries since the last call, in no particular order across partitions.
+    pub fn deliveries(&mut self) -> Vec<Delivery> {
+        self.producer.poll(Duration::ZERO);
+        self.producer.context().take()
+    }
+
+    /// Waits until every record is delivered or given up (30 s after it was queued, at most) and returns what
+    /// [`Writer::deliveries`] had not yet.
+    pub fn flush(&mut self) -> Vec<Delivery> {
+        drain(&self.producer, Instant::now() + self.timeout + Duration::from_secs(5));
+        self.producer.context().take()
+    }
+
+    /// Writes one record and waits for it: partition and offset.
+    ///
+    /// # Errors
+    /// As its delivery.
+    pub fn write(&mut self, record: &Outgoing<'_>) -> Result<(i32, i64), Error> {
+        const TOKEN: usize = usize::MAX;
+        self.send(record, TOKEN)?;
+        let mut result = None;
+        let mut others = Vec::new();
+        for delivery in self.flush() {
+            if delivery.token == TOKEN {
+                result = Some(delivery.result);
+            } else {
+                others.push(delivery);
+            }
+        }
+        self.producer.context().0.lock().unwrap_or_else(PoisonError::into_inner).append(&mut others);
+        result.unwrap_or_else(|| {
+            let action = format!("write to topic {}", record.topic);
+            Err(Error::Unavailable { action, reason: "no answer in time".to_owned() })
+        })
+    }
+}
+
+/// Writes in transactions under a transactional id of which it is the only living owner.
+///
+/// After [`Failure::Fenced`] stop; after [`Failure::Fatal`] open a new one and find out by reading whether the commit
+/// took place: librdkafka has no KIP-890, so the old producer must not be used again after a doubtful end.
+pub struct TransactionalWriter {
+    config: ClusterConfig,
+    producer: BaseProducer<Deliveries>,
+    timeout: Duration,
+    sent: usize,
+}
+
+impl TransactionalWriter {
+    /// Becomes the owner of `transactional_id`: fences whoever had it and undoes what that one had not committed. No
+    /// step takes longer than `timeout`, which is also the transaction's (KIP-98, `transaction.timeout.ms`).
+    ///
+    /// # Errors
+    /// [`Failure::Retriable`] if the cluster does not answer in time, [`Failure::Fatal`] otherwise.
+    pub fn open(
+        config: &ClusterConfig,
+        transactional_id: &str,
+        timeout: Duration,
+    ) -> Result<TransactionalWriter, TransactionError> {
+        let producer: BaseProducer<Deliveries> = config
+            .writer()
+            .set("transactional.id", transactional_id)
+            .set("transaction.timeout.ms", timeout.as_millis().to_string())
+            .create_with_context(Deliveries::default())
+            .map_err(|e| TransactionError::of("open", &e))?;
+        producer.init_transactions(timeout).map_err(|e| TransactionError::of("open", &e))?;
+        Ok(TransactionalWriter { config: config.clone(), producer, timeout, sent: 0 })
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// [`Failure::Fatal`] or [`Failure::Fenced`].
+    pub fn begin(&mut self) -> Result<(), TransactionError> {
+        self.sent = 0;
+        self.producer.context().take();
+        self.producer.begin_transaction().map_err(|e| TransactionError::of("begin", &e))
+    }
+
+    /// Queues a record in the open transaction.
+    ///
+    /// # Errors
+    /// [`Failure::Abortable`] for a record that cannot be sent, [`Failure::Fatal`] or [`Failure::Fenced`].
+    pub fn send(&mut self, record: &Outgoing<'_>) -> Result<(), TransactionError> {
+        self.producer.poll(Duration::ZERO);
+        enqueue(&self.producer, record, self.sent, Instant::now() + self.timeout)
+            .map_err(|e| self.judge("send", &e))?;
+        self.sent += 1;
+        Ok(())
+    }
+
+    /// Puts positions of `group` into the open transaction, as (topic, partition, position). Meant for groups nobody
+    /// joins: what fences here is the transactional id, not the group's generation.
+    ///
+    /// # Errors
+    /// Any [`Failure`].
+    pub fn send_offsets(&mut self, group: &str, positions: &[(&str, i32, i64)]) -> Result<(), TransactionError> {
+        const STEP: &str = "send offsets";
+        let failed = |e: KafkaError| TransactionError::of(STEP, &e);
+        let mut list = TopicPartitionList::new();
+        for (topic, partition, position) in positions {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*position)).map_err(failed)?;
+        }
+        let member: BaseConsumer<Quiet> =
+            self.config.reader(group, "read_committed").create_with_context(Quiet::default()).map_err(failed)?;
+        let metadata = member.group_metadata().ok_or_else(|| failed(KafkaError::Canceled))?;
+        self.producer.send_offsets_to_transaction(&list, &metadata, self.timeout).map_err(failed)
+    }
+
+    /// Commits, and returns partition and offset of every record in the order of sending.
+    ///
+    /// # Errors
+    /// [`Failure::Abortable`] if a record was not delivered or the coordinator says so; [`Failure::Fenced`];
+    /// [`Failure::Fatal`], also when no answer came in time: then nobody knows whether the transaction is committed.
+    pub fn commit(&mut self) -> Result<Vec<(i32, i64)>, TransactionError> {
+        const STEP: &str = "commit";
+        let deadline = Instant::now() + self.timeout;
+        // Drained first: `commit_transaction` flushes in rounds of 100 ms. An early end is for the commit to judge.
+        drain(&self.producer, deadline);
+        let mut written = vec![(0, 0); self.sent];
+        for delivery in self.producer.context().take() {
+            match delivery.result {
+                Ok(place) => {
+                    if let Some(slot) = written.get_mut(delivery.token) {
+                        *slot = place;
+                    }
+                }
+                Err(error) => {
+                    let failure = if self.is_fenced() { Failure::Fenced } else { Failure::Abortable };
+                    return Err(TransactionError { step: STEP, failure, reason: error.to_string() });
+                }
+            }
+        }
+        let left = Timeout::After(deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1)));
+        self.producer.commit_transaction(left).map_err(|error| {
+            let mut failed = self.judge(STEP, &error);
+            if failed.failure == Failure::Retriable || matches!(error, KafkaError::Flush(_)) {
+                failed.failure = Failure::Fatal;
+            }
+            failed
+        })?;
+        Ok(written)
+    }
+
+    /// Aborts: nothing of the transaction was written.
+    ///
+    /// # Errors
+    /// [`Failure::Fatal`] or [`Failure::Fenced`]; the transaction is undone then, too, by the coordinator.
+    pub fn abort(&mut self) -> Result<(), TransactionError> {
+        let aborted = self.producer.abort_transaction(self.timeout).map_err(|e| {
+            let mut failed = self.judge("abort", &e);
+            if failed.failure != Failure::Fenced {
+                failed.failure = Failure::Fatal;
+            }
+            failed
+        });
+        drain(&self.producer, Instant::now() + self.timeout);
+        self.producer.context().take();
+        aborted
+    }
+
+    fn judge(&self, step: &'static str, error: &KafkaError) -> TransactionError {
+        let mut failed = TransactionError::of(step, error);
+        if self.is_fenced() {
+            failed.failure = Failure::Fenced;
+        }
+        failed
+    }
+
+    /// Whether the client has been told that its epoch is over; the error at hand may only say "fatal".
+    fn is_fenced(&self) -> bool {
+        self.producer.client().fatal_error().is_some_and(|(code, _)| crate::error::is_fence(code))
+    }
+}
