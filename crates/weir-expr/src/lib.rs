@@ -27,9 +27,13 @@
 //! The crate knows no clock, no Kafka and no contract: time, key and headers come in as arguments.
 //! What the language is and what it means for Avro types stands in `docs/cel.md`.
 
+mod ast;
 mod env;
 mod error;
+mod lexer;
 mod number;
+mod parser;
+mod pattern;
 mod read;
 mod time;
 mod value;
