@@ -11,14 +11,16 @@ pub mod compat;
 mod cursor;
 pub mod encode;
 pub mod json;
+pub mod row;
 pub mod schema;
 pub mod slot;
 mod text;
 pub mod walk;
 
 pub use compat::{Incompatibility, IncompatibilityKind, can_read};
-pub use encode::{EncodeError, encode_default, encode_into, from_json, row_to_json, text_to_json};
+pub use encode::{EncodeError, encode_default, encode_into, from_json};
 pub use json::{JsonForm, to_json};
+pub use row::{row_to_json, text_to_json};
 pub use schema::{Field, Kind, Logical, Node, NodeId, Schema, SchemaError};
 pub use slot::{Entries, FieldPath, Items, Region, Slot, recycle};
 pub use walk::{Fault, FaultKind, Limits, Walker, WalkerError};

@@ -14,7 +14,7 @@ use crate::slot::{FieldPath, Region, Slot};
 /// What a datum may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most levels of records, arrays, maps and unions inside each other.
+    /// The most levels of records, arrays and maps inside each other.
     pub depth: u32,
     /// The most values that collections, unions and nested records of one datum may hold together.
     pub items: u64,
@@ -436,10 +436,7 @@ pub(crate) fn read_value<'a>(
             let Some(branch) = usize::try_from(index).ok().and_then(|i| branches.get(i)) else {
                 return Err(failing(FaultKind::UnionOutOfRange));
             };
-            guard.enter(start)?;
-            let slot = read_value(schema, *branch, cursor, guard)?;
-            guard.depth += 1;
-            slot
+            read_value(schema, *branch, cursor, guard)?
         }
         Kind::Array { items } => {
             read_blocks(schema, *items, false, cursor, guard)?;
