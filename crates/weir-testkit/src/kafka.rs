@@ -2,7 +2,7 @@
 //!
 //! It holds no client. Tests bring their own: librdkafka, Java, Python.
 
-use crate::{Process, free_port, wait_for};
+use crate::{Process, absent, free_port, wait_for};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -58,14 +58,8 @@ impl Cluster {
             Ok(libs) => {
                 Some(Cluster::launch(libs, properties).unwrap_or_else(|error| panic!("Kafka did not start: {error}")))
             }
-            Err(reason) if std::env::var_os("WEIR_REQUIRE_KAFKA").is_some_and(|value| value == "1") => {
-                panic!("WEIR_REQUIRE_KAFKA=1, but {reason}")
-            }
             Err(reason) => {
-                #[expect(clippy::print_stderr, reason = "a test that is skipped must say so")]
-                {
-                    eprintln!("skipped: {reason}");
-                }
+                absent(&reason);
                 None
             }
         }
@@ -198,7 +192,7 @@ fn libs() -> Result<PathBuf, String> {
         }
         let java = Command::new("java").arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !java.is_ok_and(|status| status.success()) {
-            return Err("java does not run; run compose/setup".to_owned());
+            return Err("no java; run compose/setup".to_owned());
         }
         Ok(libs)
     })

@@ -8,8 +8,12 @@ pub mod kafka;
 pub mod ledger;
 mod ports;
 mod process;
+mod skip;
 mod wait;
 
 pub use ports::free_port;
 pub use process::{Process, Signal};
+pub use skip::{python, skipped};
 pub use wait::{wait_for, wait_for_some};
+
+pub(crate) use skip::absent;

@@ -5,3 +5,4 @@
 mod kafka;
 mod ledger;
 mod process;
+mod tidy;
