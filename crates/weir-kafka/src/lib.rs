@@ -3,6 +3,7 @@
 //! * [`ClusterConfig`]: where the cluster is; options exactly-once rests on are refused when it is loaded.
 //! * [`Admin`]: topics, their configuration, offsets, lag.
 //! * [`Reader`], [`Writer`], [`TransactionalWriter`]: one topic in, records out, all or none.
+//! * [`Pump`]: topics in, topics out through a [`weir_pump::Stage`], exactly once.
 //!
 //! Everything blocks, with timeouts; an asynchronous caller keeps it on threads of its own. Nothing here judges a
 //! record, and no key or value is ever logged.
@@ -11,6 +12,7 @@ mod admin;
 mod config;
 mod context;
 mod error;
+mod pump;
 mod reader;
 mod record;
 mod writer;
@@ -18,6 +20,7 @@ mod writer;
 pub use admin::{Admin, NewTopic, Offsets, TopicConfig};
 pub use config::ClusterConfig;
 pub use error::{Error, Failure, TransactionError};
+pub use pump::{GroupProtocol, Hung, PartitionStatus, Pump, PumpConfig, StageMaker, Status, WorkerState};
 pub use reader::{Read, ReadOptions, Reader, Start, Until};
 pub use record::{Outgoing, Record};
 pub use writer::{Delivery, TransactionalWriter, Writer};

@@ -117,6 +117,27 @@ fn drain(producer: &BaseProducer<Deliveries>, deadline: Instant) -> bool {
     true
 }
 
+/// Aborts a transaction, however long that takes, unless told to give up.
+///
+/// librdkafka's abort waits until the reports of all purged messages have been polled. On the one thread that polls and
+/// aborts, one long call would wait for itself: so it is made in short ones, which take up where the last left off.
+pub(crate) fn abort_and_poll<C: ProducerContext>(
+    producer: &BaseProducer<C>,
+    give_up: impl Fn() -> bool,
+) -> Result<(), KafkaError> {
+    loop {
+        match producer.abort_transaction(Duration::from_millis(100)) {
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && !give_up() => {
+                while producer.in_flight_count() > 0 && !give_up() {
+                    producer.poll(Duration::ZERO);
+                    thread::sleep(DRAIN_PAUSE);
+                }
+            }
+            ended => return ended,
+        }
+    }
+}
+
 /// Writes records; each that is reported as delivered is on all in-sync replicas, once.
 pub struct Writer {
     producer: BaseProducer<Deliveries>,
@@ -307,7 +328,8 @@ impl TransactionalWriter {
     /// # Errors
     /// [`Failure::Fatal`] or [`Failure::Fenced`]; the transaction is undone then, too, by the coordinator.
     pub fn abort(&mut self) -> Result<(), TransactionError> {
-        let aborted = self.producer.abort_transaction(self.timeout).map_err(|e| {
+        let deadline = Instant::now() + self.timeout;
+        let aborted = abort_and_poll(&self.producer, || Instant::now() >= deadline).map_err(|e| {
             let mut failed = self.judge("abort", &e);
             if failed.failure != Failure::Fenced {
                 failed.failure = Failure::Fatal;

@@ -1,0 +1,227 @@
+//! What librdkafka tells a worker: rebalances, damaged batches, statistics, deliveries that failed.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaRespErr;
+
+use super::GroupProtocol;
+use super::status::Shared;
+use crate::config::FETCH;
+use crate::context::log;
+
+/// A change of the assignment that waits for the worker.
+pub(super) enum Event {
+    Assign(TopicPartitionList),
+    Revoke(TopicPartitionList),
+}
+
+/// Where a partition stood when the statistics were made.
+pub(super) struct Ahead {
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    /// The last stable offset.
+    pub(super) end: i64,
+    /// The next offset to be fetched.
+    pub(super) fetched: i64,
+    /// Whether everything fetched had been taken by the worker.
+    pub(super) taken: bool,
+    /// The first offset still kept.
+    pub(super) start: i64,
+    /// The position the group had committed when the partition was assigned, if any.
+    pub(super) committed: i64,
+}
+
+/// The context of a worker's consumer.
+///
+/// The default `rebalance` drops the errors of (un)assigning, so it is overridden. The callback only notes the event:
+/// librdkafka waits for the call to (un)assign, which need not come from inside the callback. So the worker finishes
+/// its transaction and makes that call from its own loop, on the same thread, with all its state at hand.
+#[derive(Default)]
+pub(super) struct MemberContext {
+    events: Mutex<VecDeque<Event>>,
+    pending: AtomicBool,
+    closing: AtomicBool,
+    ahead: Mutex<Vec<Ahead>>,
+    last_error: Mutex<String>,
+}
+
+impl MemberContext {
+    pub(super) fn has_event(&self) -> bool {
+        self.pending.load(Ordering::Acquire)
+    }
+
+    pub(super) fn next_event(&self) -> Option<Event> {
+        let mut events = lock(&self.events);
+        let event = events.pop_front();
+        self.pending.store(!events.is_empty(), Ordering::Release);
+        event
+    }
+
+    /// From now on revocations are answered at once: the worker's state is gone, and closing a consumer waits for the
+    /// answer.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    pub(super) fn take_ahead(&self) -> Vec<Ahead> {
+        std::mem::take(&mut lock(&self.ahead))
+    }
+
+    pub(super) fn last_error(&self) -> String {
+        lock(&self.last_error).clone()
+    }
+}
+
+impl ClientContext for MemberContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason);
+        reason.clone_into(&mut lock(&self.last_error));
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let mut ahead = Vec::new();
+        for topic in statistics.topics.into_values() {
+            for partition in topic.partitions.into_values().filter(|p| p.partition >= 0 && p.ls_offset >= 0) {
+                ahead.push(Ahead {
+                    topic: topic.topic.clone(),
+                    partition: partition.partition,
+                    end: partition.ls_offset,
+                    fetched: partition.next_offset,
+                    taken: partition.fetchq_cnt == 0,
+                    start: partition.lo_offset,
+                    committed: partition.committed_offset,
+                });
+            }
+        }
+        *lock(&self.ahead) = ahead;
+    }
+}
+
+impl ConsumerContext for MemberContext {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let event = match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Event::Assign(list.clone()),
+            _ => Event::Revoke(list.clone()),
+        };
+        if self.closing.load(Ordering::Acquire) {
+            let answered = match (event, consumer.rebalance_protocol()) {
+                (Event::Assign(list), RebalanceProtocol::Cooperative) => consumer.incremental_assign(&list),
+                (Event::Assign(list), _) => consumer.assign(&list),
+                (Event::Revoke(list), RebalanceProtocol::Cooperative) => consumer.incremental_unassign(&list),
+                (Event::Revoke(_), _) => consumer.unassign(),
+            };
+            if let Err(error) = answered {
+                tracing::warn!(%error, "cannot hand back partitions while closing");
+            }
+            return;
+        }
+        let mut events = lock(&self.events);
+        events.push_back(event);
+        self.pending.store(true, Ordering::Release);
+    }
+}
+
+/// A delivery that failed.
+#[derive(Clone, Debug)]
+pub(super) struct Undelivered {
+    pub(super) error: KafkaError,
+    pub(super) topic: String,
+    pub(super) partition: i32,
+}
+
+/// The context of a worker's producer. Only failures are reported (`delivery.report.only.error`): a transaction is
+/// committed with all its records or not at all, so a report per record would tell nothing and cost much.
+#[derive(Default)]
+pub(super) struct ProducerSide {
+    undelivered: Mutex<Option<Undelivered>>,
+    any: AtomicBool,
+}
+
+impl ProducerSide {
+    /// The first delivery that failed since the last [`ProducerSide::reset`].
+    pub(super) fn undelivered(&self) -> Option<Undelivered> {
+        if !self.any.load(Ordering::Acquire) {
+            return None;
+        }
+        lock(&self.undelivered).clone()
+    }
+
+    pub(super) fn reset(&self) {
+        self.any.store(false, Ordering::Release);
+        *lock(&self.undelivered) = None;
+    }
+}
+
+impl ClientContext for ProducerSide {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason);
+    }
+}
+
+impl ProducerContext for ProducerSide {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = result {
+            lock(&self.undelivered).get_or_insert_with(|| Undelivered {
+                error: error.clone(),
+                topic: message.topic().to_owned(),
+                partition: message.partition(),
+            });
+            self.any.store(true, Ordering::Release);
+        }
+    }
+}
+
+pub(super) fn member_config(shared: &Shared) -> ClientConfig {
+    let session = shared.config.session_timeout.as_millis().to_string();
+    let heartbeat = (shared.config.session_timeout / 4).as_millis().to_string();
+    let mut config = shared.cluster.client(
+        FETCH,
+        &[
+            ("group.id", &shared.config.group),
+            ("isolation.level", "read_committed"),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "earliest"),
+            ("enable.partition.eof", "false"),
+            ("check.crcs", "true"),
+            ("statistics.interval.ms", "1000"),
+        ],
+    );
+    let classic = match shared.config.protocol {
+        GroupProtocol::Cooperative => "cooperative-sticky",
+        GroupProtocol::Eager => "range,roundrobin",
+        GroupProtocol::Consumer => {
+            config.set("group.protocol", "consumer");
+            return config;
+        }
+    };
+    config
+        .set("partition.assignment.strategy", classic)
+        .set("session.timeout.ms", session)
+        .set("heartbeat.interval.ms", heartbeat);
+    config
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
