@@ -1,0 +1,470 @@
+//! The log of schemas: a compacted topic with one partition. Data goes one way: a request decides on the state,
+//! its records go to the topic, one thread reads the topic and applies it, and only then the request is answered.
+//!
+//! Several instances may work on one topic. Whoever writes owns one fixed transactional id, and Kafka lets only its
+//! newest owner commit. So an instance that opens its writer, then reads to the end of the log, then decides, knows
+//! that nothing was written in between: had another instance become the owner, the commit would fail. Confluent's
+//! own registry takes no part in this and must not write to the topic at the same time.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+use weir_kafka::{
+    Admin, Error, Failure, NewTopic, Outgoing, Read, ReadOptions, Reader, TransactionError, TransactionalWriter, Until,
+};
+use weir_telemetry::Health;
+
+use crate::config::Config;
+use crate::decide::Decision;
+use crate::fault::Fault;
+use crate::metrics::Counters;
+use crate::record::Record;
+use crate::store::{Applied, Store};
+
+/// How often the topic is looked at for records of other instances when there is nothing else to do.
+const POLL: Duration = Duration::from_millis(20);
+/// How often the end of the log is asked for when there is nothing else to do, to learn whether Kafka is there.
+const PROBE: Duration = Duration::from_secs(3);
+/// Pause between two attempts to reach Kafka at the start.
+const RECONNECT: Duration = Duration::from_millis(500);
+/// Limit for one step of a transaction, and for the transaction.
+const STEP: Duration = Duration::from_secs(10);
+/// Requests that may wait for the log.
+const QUEUE: usize = 1024;
+/// What a batch adds to the record in it, generously.
+const BATCH_OVERHEAD: usize = 512;
+/// The health condition of this module.
+const CONDITION: &str = "kafka";
+
+type Decide = Box<dyn FnMut(&Store) -> Result<Decision<Value>, Fault> + Send>;
+type Reply<T> = oneshot::Sender<Result<T, Fault>>;
+
+enum Job {
+    CatchUp(Reply<()>),
+    Write(Decide, Reply<Value>, Instant),
+}
+
+/// The log as requests see it.
+#[derive(Clone)]
+pub struct Log {
+    store: Arc<RwLock<Store>>,
+    jobs: SyncSender<Job>,
+    loaded: Arc<AtomicBool>,
+    timeout: Duration,
+}
+
+impl Log {
+    /// Starts the thread that owns the log. It ends when all clones of the log are dropped.
+    pub(crate) fn start(
+        config: &Config,
+        store: Arc<RwLock<Store>>,
+        health: Health,
+        counters: Counters,
+    ) -> std::io::Result<(Log, JoinHandle<()>)> {
+        health.set(CONDITION, format!("reading topic {}", config.topic));
+        let (jobs, queue) = sync_channel(QUEUE);
+        let loaded = Arc::new(AtomicBool::new(false));
+        let log = Log { store: store.clone(), jobs, loaded: loaded.clone(), timeout: config.request_timeout };
+        let connecting = Connecting { config: config.clone(), store, loaded, health, counters, queue };
+        let thread = thread::Builder::new().name("schemas-log".to_owned()).spawn(move || connecting.run())?;
+        Ok((log, thread))
+    }
+
+    /// Answers from memory.
+    pub fn read<T>(&self, ask: impl FnOnce(&Store) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.ready()?;
+        ask(&self.store.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Answers from memory; what is not found there is looked for again after reading the log to its end, so that
+    /// nothing another instance has confirmed is said not to exist.
+    pub async fn find<T>(&self, ask: impl Fn(&Store) -> Result<T, Fault>) -> Result<T, Fault> {
+        match self.read(&ask) {
+            Err(Fault::SubjectNotFound(_) | Fault::VersionNotFound(_) | Fault::SchemaNotFound) => {
+                self.catch_up().await?;
+                self.read(ask)
+            }
+            answer => answer,
+        }
+    }
+
+    /// Waits until everything is applied that is in the log now.
+    pub async fn catch_up(&self) -> Result<(), Fault> {
+        self.submit(Job::CatchUp).await
+    }
+
+    /// Decides, writes, and answers once the state has the change. The decision may be made several times.
+    pub async fn write(
+        &self,
+        decide: impl FnMut(&Store) -> Result<Decision<Value>, Fault> + Send + 'static,
+    ) -> Result<Value, Fault> {
+        let deadline = Instant::now() + self.timeout;
+        self.submit(|reply| Job::Write(Box::new(decide), reply, deadline)).await
+    }
+
+    fn ready(&self) -> Result<(), Fault> {
+        let loaded = self.loaded.load(Ordering::Acquire);
+        loaded.then_some(()).ok_or_else(|| Fault::NotReady("try again once /health/ready answers 200".to_owned()))
+    }
+
+    async fn submit<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, Fault> {
+        self.ready()?;
+        let (reply, answer) = oneshot::channel();
+        self.jobs.try_send(job(reply)).map_err(|error| match error {
+            TrySendError::Full(_) => Fault::Timeout(format!("{QUEUE} requests wait already")),
+            TrySendError::Disconnected(_) => Fault::NotReady("the service is stopping".to_owned()),
+        })?;
+        match tokio::time::timeout(self.timeout, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Fault::Timeout("the service is stopping".to_owned())),
+            Err(_) => Err(Fault::Timeout(format!("nothing after {} s", self.timeout.as_secs()))),
+        }
+    }
+}
+
+/// The thread until the log was read once.
+struct Connecting {
+    config: Config,
+    store: Arc<RwLock<Store>>,
+    loaded: Arc<AtomicBool>,
+    health: Health,
+    counters: Counters,
+    queue: Receiver<Job>,
+}
+
+impl Connecting {
+    fn run(self) {
+        let (reader, limit) = loop {
+            match self.connect() {
+                Ok(connected) => break connected,
+                Err(reason) => self.health.set(CONDITION, reason),
+            }
+            // Nothing is queued before the log is loaded, so this only waits, or learns that the service stops.
+            match self.queue.recv_timeout(RECONNECT) {
+                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            }
+        };
+        let Connecting { config, store, loaded, health, counters, queue } = self;
+        let transactional_id = format!("weir.schema-registry.{}", config.topic);
+        let worker = Worker {
+            config,
+            transactional_id,
+            limit,
+            store,
+            loaded,
+            health,
+            counters,
+            reader,
+            writer: None,
+            awaited: None,
+            contact: Instant::now(),
+        };
+        worker.run(&queue);
+    }
+
+    /// Makes sure that the topic is there and fit, and opens it; also the size its records may have.
+    fn connect(&self) -> Result<(Reader, usize), String> {
+        let Config { topic, cluster, .. } = &self.config;
+        let text = |error: Error| error.to_string();
+        let admin = Admin::new(cluster).map_err(text)?;
+        let wanted = NewTopic { replication: self.config.replication, ..NewTopic::new(topic, 1) };
+        if admin.partitions(topic).map_err(text)?.is_none()
+            && admin.create_topic(&wanted.set("cleanup.policy", "compact")).map_err(text)?
+        {
+            tracing::info!(topic, "topic created");
+        }
+        let settings = admin.configs(&[topic]).map_err(text)?.remove(topic).unwrap_or_default();
+        let setting = |name: &str| settings.get(name).map(|setting| setting.value.as_str());
+        if setting("cleanup.policy") != Some("compact") {
+            // Anything else would delete schemas by age.
+            return Err(format!("topic {topic} must have cleanup.policy=compact and nothing else; set it"));
+        }
+        if admin.partitions(topic).map_err(text)? != Some(1) {
+            return Err(format!("topic {topic} must have one partition; give another topic"));
+        }
+        let limit = setting("max.message.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(1 << 20);
+        let options = ReadOptions { until: Until::Live, ..ReadOptions::default() };
+        Ok((Reader::open(cluster, topic, options).map_err(text)?, usize::saturating_sub(limit, BATCH_OVERHEAD)))
+    }
+}
+
+/// The thread that owns the log once it is open.
+struct Worker {
+    config: Config,
+    transactional_id: String,
+    limit: usize,
+    store: Arc<RwLock<Store>>,
+    loaded: Arc<AtomicBool>,
+    health: Health,
+    counters: Counters,
+    reader: Reader,
+    writer: Option<TransactionalWriter>,
+    /// A record whose transaction ended in doubt, until it is seen.
+    awaited: Option<Record>,
+    contact: Instant,
+}
+
+impl Worker {
+    fn run(mut self, queue: &Receiver<Job>) {
+        while !self.loaded.load(Ordering::Acquire) {
+            // Nothing is queued before the log is loaded: this only learns that the service stops.
+            if let Err(RecvTimeoutError::Disconnected) = queue.recv_timeout(Duration::ZERO) {
+                return;
+            }
+            match self.reader.next(POLL) {
+                Ok(Read::Record(record)) => self.apply(&record),
+                Ok(Read::CaughtUp) => {
+                    let (subjects, versions, schemas) = self.read(Store::counts);
+                    tracing::info!(topic = self.config.topic, subjects, versions, schemas, "log of schemas is read");
+                    self.health.clear(CONDITION);
+                    self.loaded.store(true, Ordering::Release);
+                }
+                Ok(Read::Idle) => {}
+                Err(error) => self.trouble(&error),
+            }
+        }
+        loop {
+            let first = match queue.recv_timeout(POLL) {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            self.poll();
+            let mut readers = Vec::new();
+            for job in first.into_iter().chain(queue.try_iter()) {
+                match job {
+                    Job::CatchUp(reply) => readers.push(reply),
+                    Job::Write(decide, reply, deadline) => {
+                        // A request that is given up is not written either.
+                        if !reply.is_closed() {
+                            let _ = reply.send(self.write(decide, deadline));
+                        }
+                    }
+                }
+            }
+            if !readers.is_empty() || self.contact.elapsed() > PROBE {
+                let done = self.catch_up(Instant::now() + self.config.request_timeout);
+                readers.into_iter().for_each(|reply| drop(reply.send(done.clone())));
+            }
+        }
+    }
+
+    fn read<T>(&self, ask: impl FnOnce(&Store) -> T) -> T {
+        ask(&self.store.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Applies what has arrived.
+    fn poll(&mut self) {
+        loop {
+            match self.reader.next(Duration::ZERO) {
+                Ok(Read::Record(record)) => self.apply(&record),
+                Ok(Read::CaughtUp) => {}
+                Ok(Read::Idle) => return,
+                Err(error) => return self.trouble(&error),
+            }
+        }
+    }
+
+    /// Applies everything up to the end of the log as of now.
+    fn catch_up(&mut self, deadline: Instant) -> Result<(), Fault> {
+        self.contact = Instant::now();
+        let extended = self.reader.extend();
+        let done = extended.and_then(|()| {
+            loop {
+                match self.reader.next(POLL)? {
+                    Read::Record(record) => self.apply(&record),
+                    Read::CaughtUp => return Ok(()),
+                    Read::Idle if Instant::now() < deadline => {}
+                    Read::Idle => {
+                        let reason = "the end of the log was not reached in time".to_owned();
+                        return Err(Error::Unavailable { action: format!("read topic {}", self.config.topic), reason });
+                    }
+                }
+            }
+        });
+        match done {
+            Ok(()) => {
+                self.health.clear(CONDITION);
+                Ok(())
+            }
+            Err(error) => {
+                self.trouble(&error);
+                Err(Fault::Timeout(error.to_string()))
+            }
+        }
+    }
+
+    fn trouble(&self, error: &Error) {
+        self.health.set(CONDITION, error.to_string());
+    }
+
+    fn apply(&mut self, record: &weir_kafka::Record) {
+        let (key, value) = (record.key.as_deref().unwrap_or_default(), record.value.as_deref());
+        let applied = self.store.write().unwrap_or_else(PoisonError::into_inner).apply(key, value);
+        let offset = record.offset;
+        let outcome = match applied {
+            Ok(Applied::Yes) => "applied",
+            Ok(Applied::Foreign(what)) => {
+                tracing::debug!(offset, what, "record of the log is about something else");
+                "foreign"
+            }
+            Ok(Applied::Conflict { id }) => {
+                tracing::error!(offset, id, "record of the log gives the id of one schema to another, it is left out");
+                "conflict"
+            }
+            Err(error) => {
+                tracing::error!(offset, %error, "record of the log cannot be read, it is left out");
+                "unreadable"
+            }
+        };
+        self.counters.records.get_or_create(&[("outcome", outcome)]).inc();
+        self.awaited.take_if(|awaited| awaited.key == key && awaited.value.as_deref() == value);
+    }
+
+    fn write(&mut self, mut decide: Decide, deadline: Instant) -> Result<Value, Fault> {
+        let mut in_doubt = None;
+        let mut attempts = 0;
+        loop {
+            let reason = match self.attempt(&mut decide, deadline, &mut in_doubt) {
+                Ok(answer) => return Ok(answer),
+                Err(Stop::Fault(fault)) => return Err(fault),
+                Err(Stop::Again(reason)) => reason,
+            };
+            attempts += 1;
+            let pause = jitter(attempts);
+            if Instant::now() + pause >= deadline {
+                self.awaited = None;
+                return Err(Fault::Timeout(reason));
+            }
+            thread::sleep(pause);
+        }
+    }
+
+    fn attempt(&mut self, decide: &mut Decide, deadline: Instant, in_doubt: &mut Option<Value>) -> Result<Value, Stop> {
+        if in_doubt.is_some() {
+            // A transaction that ended in doubt is settled once the transactional id has a new owner.
+            self.open()?;
+        }
+        self.catch_up(deadline)?;
+        if let Some(answer) = in_doubt.take()
+            && self.awaited.take().is_none()
+        {
+            return Ok(answer);
+        }
+        let mut decision = self.read(&mut *decide)?;
+        if !decision.records.is_empty() && self.writer.is_none() {
+            // What was decided before owning the log counts for nothing: it only spared taking it from another
+            // instance for a schema that is registered already.
+            self.open()?;
+            self.catch_up(deadline)?;
+            decision = self.read(&mut *decide)?;
+        }
+        let size = decision.records.iter().map(size).max().unwrap_or_default();
+        if size > self.limit {
+            return Err(Fault::TooLarge { size, limit: self.limit }.into());
+        }
+        if !decision.records.is_empty() {
+            let last = self.transact(&decision, in_doubt)?;
+            self.await_offset(last, deadline)?;
+        }
+        Ok(decision.answer)
+    }
+
+    fn open(&mut self) -> Result<(), TransactionError> {
+        if self.writer.is_none() {
+            self.writer = Some(TransactionalWriter::open(&self.config.cluster, &self.transactional_id, STEP)?);
+            tracing::info!(transactional_id = self.transactional_id, "this instance writes");
+        }
+        Ok(())
+    }
+
+    /// Writes the records of a decision, all or none; the answer is the offset of the last.
+    fn transact(&mut self, decision: &Decision<Value>, in_doubt: &mut Option<Value>) -> Result<i64, Stop> {
+        let writer = self.writer.as_mut().ok_or_else(|| Stop::Again("the writer is not open".to_owned()))?;
+        let error = match commit(writer, &self.config.topic, &decision.records) {
+            Ok(places) => return Ok(places.last().map_or(-1, |(_, offset)| *offset)),
+            Err(error) => error,
+        };
+        tracing::warn!(%error, "write failed, trying again");
+        match error.failure {
+            Failure::Abortable if writer.abort().is_ok() => {}
+            Failure::Abortable | Failure::Retriable => self.writer = None,
+            Failure::Fenced => {
+                self.counters.fenced.get_or_create(&[]).inc();
+                self.writer = None;
+            }
+            Failure::Fatal => {
+                self.writer = None;
+                self.awaited = decision.records.last().cloned();
+                *in_doubt = Some(decision.answer.clone());
+            }
+        }
+        Err(error.into())
+    }
+
+    /// Applies until the record at this offset was.
+    fn await_offset(&mut self, offset: i64, deadline: Instant) -> Result<(), Fault> {
+        while self.reader.positions().values().any(|next| *next <= offset) {
+            match self.reader.next(POLL) {
+                Ok(Read::Record(record)) => self.apply(&record),
+                Ok(Read::CaughtUp | Read::Idle) => {}
+                Err(error) => self.trouble(&error),
+            }
+            if Instant::now() >= deadline {
+                return Err(Fault::Timeout("the change is written but was not read back".to_owned()));
+            }
+        }
+        self.contact = Instant::now();
+        Ok(())
+    }
+}
+
+/// Why an attempt to write brought no answer.
+enum Stop {
+    /// It will not bring another one.
+    Fault(Fault),
+    /// The next attempt may.
+    Again(String),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Stop {
+        Stop::Fault(fault)
+    }
+}
+
+impl From<TransactionError> for Stop {
+    fn from(error: TransactionError) -> Stop {
+        Stop::Again(error.to_string())
+    }
+}
+
+fn commit(
+    writer: &mut TransactionalWriter,
+    topic: &str,
+    records: &[Record],
+) -> Result<Vec<(i32, i64)>, TransactionError> {
+    writer.begin()?;
+    for record in records {
+        let (key, value) = (Some(&*record.key), record.value.as_deref());
+        writer.send(&Outgoing { topic, partition: Some(0), key, value, ..Outgoing::default() })?;
+    }
+    writer.commit()
+}
+
+fn size(record: &Record) -> usize {
+    record.key.len() + record.value.as_ref().map_or(0, Vec::len)
+}
+
+/// A random pause that grows with the attempts, so that instances that take the log from each other get out of step.
+fn jitter(attempt: u32) -> Duration {
+    let random = RandomState::new().hash_one(attempt) % 64;
+    Duration::from_millis(random * u64::from(attempt.min(8)))
+}
