@@ -6,40 +6,47 @@
 //! source -> lexer -> parser -> Expr -> check (types, cost) -> Program -> eval(Input) -> Value
 //! ```
 //!
-//! ```text
-//! pub fn compile(source: &str, env: &Env<'_>, wanted: &mut Wanted) -> Result<Program, Vec<ExprError>>;
-//! impl Program {
-//!     pub fn result(&self) -> &Type;
-//!     pub fn cost(&self) -> Cost;
-//!     pub fn eval<'a>(&'a self, input: &Input<'a>) -> Result<Value<'a>, EvalError>;
-//!     pub fn test(&self, input: &Input<'_>) -> Result<bool, EvalError>;
-//! }
-//! pub struct Input<'a> {
-//!     pub schema: &'a Schema,              // the schema of Env::this
-//!     pub slots: &'a [Slot<'a>],           // of a walk over Wanted::paths()
-//!     pub key: Slot<'a>,                   // Slot::Null for a record without a key
-//!     pub key_schema: Option<&'a Schema>,  // the schema of KeyType::Avro
-//!     pub headers: &'a [(&'a str, Option<&'a [u8]>)],
-//!     pub now_ms: i64,                     // milliseconds since the epoch
-//! }
+//! ```
+//! use weir_avro::{Limits, Schema, Walker};
+//! use weir_expr::{Env, Input, Wanted, compile};
+//!
+//! let schema = Schema::parse(r#"{"type": "record", "name": "Order", "fields": [{"name": "quantity", "type": "int"}]}"#)?;
+//! let schema = std::sync::Arc::new(schema);
+//! let mut wanted = Wanted::new();
+//! let rule = compile("this.quantity > 0", &Env::new(&schema), &mut wanted).map_err(|errors| errors[0].clone())?;
+//!
+//! let walker = Walker::new(schema, wanted.paths(), Limits::default())?;
+//! let mut slots = Vec::new();
+//! walker.walk(&[6], &mut slots)?;
+//! assert!(rule.test(&Input::new(walker.schema(), &slots))?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! The crate knows no clock, no Kafka and no contract: time, key and headers come in as arguments.
 //! What the language is and what it means for Avro types stands in `docs/cel.md`.
 
+mod arith;
 mod ast;
+mod check;
+mod check_call;
+mod check_ops;
+mod code;
 mod env;
 mod error;
+mod func;
 mod lexer;
 mod number;
 mod parser;
 mod pattern;
+mod program;
 mod read;
+mod show;
 mod time;
 mod value;
 
 pub use env::{Cost, Env, KeyType, Limits, Source, Type, Wanted};
 pub use error::{EvalError, EvalErrorKind, ExprError, Pos};
 pub use number::Decimal;
+pub use program::{Input, Program, compile};
 pub use time::Timestamp;
 pub use value::{Blob, Collection, List, Map, Record, Shared, Text, Value};

@@ -261,7 +261,7 @@ pub(crate) fn double_to_int(value: f64) -> Option<i64> {
 /// Towards zero; `None` if it does not fit.
 pub(crate) fn double_to_uint(value: f64) -> Option<u64> {
     let whole = value.trunc();
-    (whole >= 0.0 && whole < 18_446_744_073_709_551_616.0).then_some(whole as u64)
+    (0.0..18_446_744_073_709_551_616.0).contains(&whole).then_some(whole as u64)
 }
 
 /// The shortest text that reads back as the same double: plain from 1e-4 to below 1e21, with an exponent outside.

@@ -213,6 +213,7 @@ impl Parser {
         loop {
             let at = self.at();
             if self.eat(".") {
+                let at = self.at();
                 let name = match self.peek() {
                     Tok::Ident(name) if !matches!(name.as_str(), "true" | "false" | "null" | "in") => name.clone(),
                     Tok::Quoted(name) => name.clone(),
@@ -229,8 +230,7 @@ impl Parser {
                 } else {
                     ExprKind::Select(Box::new(expr), name)
                 };
-                // The place of a field is its name, but that of a chain is where it starts.
-                expr = self.node(Pos { column: at.column + 1, ..at }, kind)?;
+                expr = self.node(at, kind)?;
             } else if self.eat("[") {
                 if self.is("?") {
                     return Err(self.error("optional indexing `[?` is not part of this CEL; test with `in` first"));

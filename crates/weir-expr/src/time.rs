@@ -32,6 +32,16 @@ impl Timestamp {
         Timestamp::since_epoch(SignedDuration::from_millis(millis))
     }
 
+    /// The instant this many seconds after the epoch, `None` outside the range.
+    pub fn from_seconds(seconds: i64) -> Option<Timestamp> {
+        Timestamp::since_epoch(SignedDuration::from_secs(seconds))
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    pub fn seconds(self) -> i64 {
+        self.parts().0
+    }
+
     /// How long after 1970-01-01T00:00:00Z; negative before it.
     pub fn as_duration(self) -> SignedDuration {
         self.0

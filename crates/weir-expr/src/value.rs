@@ -283,7 +283,7 @@ impl<'a> Value<'a> {
                 if a.len(budget)? != b.len(budget)? {
                     return Ok(false);
                 }
-                for key in a.keys() {
+                for key in a.keys(budget)? {
                     let key = key?;
                     let (Some(x), Some(y)) = (a.get(&key, budget)?, b.get(&key, budget)?) else { return Ok(false) };
                     if !x.equals(&y, budget)? {
@@ -416,17 +416,35 @@ impl<'a> Map<'a> {
             Map::Slice(entries) => entries.len(),
             Map::Owned(entries) => entries.len(),
             Map::Entries(map) => map.count(budget)?,
-            Map::Headers(_) => self.keys().count(),
+            Map::Headers(_) => self.keys(budget)?.count(),
         })
     }
 
-    pub(crate) fn keys<'i>(&'i self) -> Walk<'i, 'a> {
-        match self {
+    pub(crate) fn keys<'i>(&'i self, budget: &Budget) -> Outcome<Walk<'i, 'a>> {
+        Ok(match self {
             Map::Slice(entries) => Walk::Keys(entries.iter()),
             Map::Owned(entries) => Walk::OwnedKeys(entries.iter()),
             Map::Entries(map) => Walk::Entries(map.region.entries(map.schema)),
-            Map::Headers(all) => Walk::Headers(all),
+            Map::Headers(all) => {
+                // Each name is looked for in all headers behind it.
+                budget.spend((all.len() as u64).saturating_pow(2) / 16)?;
+                Walk::Headers(all)
+            }
+        })
+    }
+
+    /// Whether there is an entry of this key. Its value is not looked at.
+    pub(crate) fn has(&self, key: &Value<'_>, budget: &Budget) -> Outcome<bool> {
+        if let (Map::Headers(all), Value::String(key)) = (self, key) {
+            budget.spend(all.len() as u64)?;
+            return Ok(all.iter().any(|(name, _)| *name == &**key));
         }
+        for known in self.keys(budget)? {
+            if known?.equals(key, budget)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(crate) fn get(&self, key: &Value<'_>, budget: &Budget) -> Outcome<Option<Value<'a>>> {

@@ -1,0 +1,539 @@
+//! The compiled form of an expression and its evaluator.
+//!
+//! One tree of typed operations. An operation is asked in the most direct way its user knows: for a boolean, an
+//! integer, a double or a text where the check has shown that it is one, for a [`Value`] otherwise. So the common
+//! shapes run without building values, and nothing allocates unless an operation makes new text or a new list.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use regex::Regex;
+use weir_avro::Slot;
+
+use crate::arith;
+use crate::ast;
+use crate::error::{EvalError, EvalErrorKind as Kind, Pos};
+use crate::func::{self, Func};
+use crate::program::Input;
+use crate::read::{Read, load};
+use crate::time::{Part, Timestamp, Zone};
+use crate::value::{Budget, Map, Text, Value, Walk};
+
+#[derive(Debug)]
+pub(crate) struct Code {
+    pub(crate) op: Op,
+    pub(crate) at: Pos,
+}
+
+/// How the operands of a comparison or of arithmetic are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    Int,
+    Double,
+    Text,
+    Any,
+}
+
+#[derive(Debug)]
+pub(crate) enum Op {
+    Const(Value<'static>),
+    /// A wanted field.
+    Slot(u32, Read, Arc<str>),
+    Key(Read),
+    Headers,
+    Now,
+    /// The variable of the loop this many loops further out.
+    Local(usize),
+    /// A field of a record that a walk has no slot for, by its index.
+    Field(Box<Code>, usize, Read, Arc<str>),
+    /// A field of a record or an entry of a map that is known only at run time.
+    Select(Box<Code>, Box<str>),
+    Index(Box<[Code; 2]>),
+    List(Box<[Code]>),
+    Map(Box<[[Code; 2]]>),
+    Not(Box<Code>),
+    And(Box<[Code]>),
+    Or(Box<[Code]>),
+    Cond(Box<[Code; 3]>),
+    Eq(How, bool, Box<[Code; 2]>),
+    Order(How, ast::Op, Box<[Code; 2]>),
+    Arith(How, ast::Op, Box<[Code; 2]>),
+    Negate(Box<Code>),
+    In(Box<[Code; 2]>),
+    /// Sorted.
+    InTexts(Box<Code>, Box<[Box<str>]>),
+    /// Sorted.
+    InInts(Box<Code>, Box<[i64]>),
+    HasSlot(u32),
+    HasField(Box<Code>, usize, Read),
+    HasName(Box<Code>, Box<str>),
+    NonNull(Box<Code>),
+    Size(Box<Code>),
+    TextTest(Func, Box<[Code; 2]>),
+    Matches(Box<Code>, Regex),
+    Part(Box<Code>, Part, Zone),
+    Call(Func, Box<[Code]>),
+    Loop(Box<Loop>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Loop {
+    pub(crate) kind: LoopKind,
+    pub(crate) over: Code,
+    pub(crate) test: Option<Code>,
+    /// What becomes of an item; only for a map.
+    pub(crate) make: Option<Code>,
+    /// What one round costs apart from the loops inside it.
+    pub(crate) weight: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LoopKind {
+    All,
+    Exists,
+    ExistsOne,
+    Filter,
+    Map,
+}
+
+/// What one evaluation is about.
+pub(crate) struct Context<'a> {
+    pub(crate) input: Input<'a>,
+    pub(crate) budget: Budget,
+}
+
+/// The variable of a loop. Frames live on the stack of the loops that made them.
+pub(crate) struct Frame<'s, 'a> {
+    value: Value<'a>,
+    up: Option<&'s Frame<'s, 'a>>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Scope<'s, 'a> {
+    pub(crate) cx: &'s Context<'a>,
+    pub(crate) frame: Option<&'s Frame<'s, 'a>>,
+}
+
+type Outcome<T> = Result<T, EvalError>;
+
+impl<'s, 'a> Scope<'s, 'a> {
+    #[inline]
+    fn slot(self, slot: u32) -> Slot<'a> {
+        // The program has compared their number before.
+        self.cx.input.slots.get(slot as usize).copied().unwrap_or(Slot::Absent)
+    }
+
+    fn local(self, up: usize) -> Option<&'s Value<'a>> {
+        let mut frame = self.frame?;
+        for _ in 0..up {
+            frame = frame.up?;
+        }
+        Some(&frame.value)
+    }
+}
+
+impl Code {
+    #[cold]
+    fn fail(&self, kind: Kind) -> EvalError {
+        let path = match &self.op {
+            Op::Slot(_, _, path) | Op::Field(_, _, _, path) => Some(Arc::clone(path)),
+            _ => None,
+        };
+        kind.at(self.at, path)
+    }
+
+    /// The error of an operation that wants a value of type `wanted` from this one.
+    #[cold]
+    fn unfit(&self, found: &Value<'_>, wanted: &'static str) -> EvalError {
+        self.fail(found.unfit(wanted))
+    }
+
+    /// Any value.
+    pub(crate) fn eval<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<Value<'a>> {
+        let fail = |kind| self.fail(kind);
+        let (input, budget) = (&s.cx.input, &s.cx.budget);
+        Ok(match &self.op {
+            Op::Const(value) => value.reborrow(),
+            Op::Slot(slot, read, _) => load(input.schema, *read, s.slot(*slot)).map_err(fail)?,
+            Op::Key(read) => load(input.key_schema.unwrap_or(input.schema), *read, input.key).map_err(fail)?,
+            Op::Headers => Value::Map(Map::Headers(input.headers)),
+            Op::Now => match Timestamp::from_millis(input.now_ms) {
+                Some(now) => Value::Timestamp(now),
+                None => return Err(fail(Kind::Input)),
+            },
+            Op::Local(up) => s.local(*up).cloned().ok_or_else(|| fail(Kind::Input))?,
+            Op::Field(of, index, read, _) => match of.eval(s)? {
+                Value::Record(record) => record.read(*index, *read, budget).map_err(fail)?,
+                Value::Null => return Err(fail(Kind::ParentNull)),
+                other => return Err(of.unfit(&other, "field")),
+            },
+            Op::Select(of, name) => {
+                let (value, found) = match of.eval(s)? {
+                    Value::Record(record) => ("record", record.named(name, budget).map_err(fail)?),
+                    Value::Map(map) => ("map", map.get(&Value::text(&**name), budget).map_err(fail)?),
+                    Value::Null => return Err(fail(Kind::ParentNull)),
+                    other => return Err(fail(Kind::NoSuchField(other.type_name()))),
+                };
+                let missing = if value == "map" { Kind::NoSuchKey } else { Kind::NoSuchField(value) };
+                found.ok_or_else(|| fail(missing))?
+            }
+            Op::Index(two) => self.index(two[0].eval(s)?, two[1].eval(s)?, budget)?,
+            Op::List(items) => {
+                budget.spend(items.len() as u64 * func::ITEM).map_err(fail)?;
+                Value::list(items.iter().map(|item| item.eval(s)).collect::<Result<_, _>>()?)
+            }
+            Op::Map(entries) => self.map(entries, s)?,
+            Op::Cond(three) => {
+                let [condition, then, otherwise] = &**three;
+                if condition.test(s)? { then.eval(s)? } else { otherwise.eval(s)? }
+            }
+            Op::Arith(How::Int, ..) | Op::Size(_) | Op::Part(..) => Value::Int(self.int(s)?),
+            Op::Arith(How::Double, ..) => Value::Double(self.double(s)?),
+            Op::Arith(_, op, two) => arith::of_values(*op, two[0].eval(s)?, two[1].eval(s)?, budget).map_err(fail)?,
+            Op::Negate(of) => arith::negate(&of.eval(s)?).map_err(fail)?,
+            Op::NonNull(of) => match of.eval(s)? {
+                Value::Null => return Err(of.fail(Kind::Null)),
+                value => value,
+            },
+            Op::Call(function, args) => self.call(*function, args, s)?,
+            Op::Loop(inner) if matches!(inner.kind, LoopKind::Filter | LoopKind::Map) => self.collect(inner, s)?,
+            Op::Not(_)
+            | Op::And(_)
+            | Op::Or(_)
+            | Op::Eq(..)
+            | Op::Order(..)
+            | Op::In(_)
+            | Op::InTexts(..)
+            | Op::InInts(..)
+            | Op::HasSlot(_)
+            | Op::HasField(..)
+            | Op::HasName(..)
+            | Op::TextTest(..)
+            | Op::Matches(..)
+            | Op::Loop(_) => Value::Bool(self.test(s)?),
+        })
+    }
+
+    /// A boolean.
+    pub(crate) fn test<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<bool> {
+        let fail = |kind| self.fail(kind);
+        let budget = &s.cx.budget;
+        Ok(match &self.op {
+            Op::Const(Value::Bool(value)) => *value,
+            Op::Not(of) => !of.test(s)?,
+            Op::And(all) => return settle(all, false, s),
+            Op::Or(all) => return settle(all, true, s),
+            Op::Cond(three) => {
+                let [condition, then, otherwise] = &**three;
+                return if condition.test(s)? { then.test(s) } else { otherwise.test(s) };
+            }
+            Op::Eq(how, not, two) => {
+                let [a, b] = &**two;
+                let equal = match how {
+                    How::Int => a.int_or_null(s)? == b.int_or_null(s)?,
+                    How::Double => a.double_or_null(s)? == b.double_or_null(s)?,
+                    How::Text => a.text_or_null(s)?.as_deref() == b.text_or_null(s)?.as_deref(),
+                    How::Any => a.eval(s)?.equals(&b.eval(s)?, budget).map_err(fail)?,
+                };
+                equal != *not
+            }
+            Op::Order(how, op, two) => {
+                let [a, b] = &**two;
+                let order = match how {
+                    How::Int => Some(a.int(s)?.cmp(&b.int(s)?)),
+                    How::Double => a.double(s)?.partial_cmp(&b.double(s)?),
+                    How::Text => Some((*a.text(s)?).cmp(&*b.text(s)?)),
+                    How::Any => a.eval(s)?.order(&b.eval(s)?).map_err(fail)?,
+                };
+                holds(*op, order)
+            }
+            Op::In(two) => {
+                let value = two[0].eval(s)?;
+                match two[1].eval(s)? {
+                    Value::List(list) => list.contains(&value, budget).map_err(fail)?,
+                    Value::Map(map) => map.has(&value, budget).map_err(fail)?,
+                    other => return Err(two[1].unfit(&other, "in")),
+                }
+            }
+            Op::InTexts(of, texts) => match of.text_or_null(s)? {
+                None => false,
+                Some(text) if texts.len() <= 8 => texts.iter().any(|t| **t == *text),
+                Some(text) => texts.binary_search_by(|t| (**t).cmp(&text)).is_ok(),
+            },
+            Op::InInts(of, ints) => match of.int_or_null(s)? {
+                None => false,
+                Some(int) => ints.binary_search(&int).is_ok(),
+            },
+            Op::HasSlot(slot) => !matches!(s.slot(*slot), Slot::Null | Slot::Absent),
+            Op::HasField(of, index, read) => match of.present(s)? {
+                Some(Value::Record(record)) => match record.read(*index, *read, budget) {
+                    Ok(value) => !matches!(value, Value::Null),
+                    Err(kind) if kind.is_final() => return Err(fail(kind)),
+                    // What cannot be read is there all the same.
+                    Err(_) => true,
+                },
+                Some(other) => return Err(of.unfit(&other, "has")),
+                None => false,
+            },
+            Op::HasName(of, name) => match of.present(s)? {
+                Some(Value::Record(record)) => match record.named(name, budget).map_err(fail)? {
+                    Some(value) => !matches!(value, Value::Null),
+                    None => false,
+                },
+                Some(Value::Map(map)) => map.has(&Value::text(&**name), budget).map_err(fail)?,
+                Some(other) => return Err(of.unfit(&other, "has")),
+                None => false,
+            },
+            Op::TextTest(which, two) => {
+                func::text_test(*which, &two[0].text(s)?, &two[1].text(s)?, budget).map_err(fail)?
+            }
+            Op::Matches(of, regex) => {
+                let text = of.text(s)?;
+                budget.spend(text.len() as u64 / 8).map_err(fail)?;
+                regex.is_match(&text)
+            }
+            Op::Loop(inner) => return self.search(inner, s),
+            Op::Slot(slot, _, _) => match s.slot(*slot) {
+                Slot::Bool(value) => value,
+                _ => return Err(self.unfit(&self.eval(s)?, "logic")),
+            },
+            _ => match self.eval(s)? {
+                Value::Bool(value) => value,
+                other => return Err(self.unfit(&other, "logic")),
+            },
+        })
+    }
+
+    /// An integer, where the check has shown it to be one or null.
+    #[inline]
+    fn int<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<i64> {
+        Ok(match &self.op {
+            Op::Const(Value::Int(value)) => *value,
+            Op::Slot(slot, _, _) if let Slot::Long(value) = s.slot(*slot) => value,
+            _ => return self.int_slow(s),
+        })
+    }
+
+    fn int_slow<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<i64> {
+        Ok(match &self.op {
+            Op::Arith(How::Int, op, two) => {
+                arith::of_ints(*op, two[0].int(s)?, two[1].int(s)?).map_err(|kind| self.fail(kind))?
+            }
+            Op::Size(of) => func::size(&of.eval(s)?, &s.cx.budget).map_err(|kind| of.fail(kind))?,
+            Op::Part(of, part, zone) => func::part(&of.eval(s)?, *part, zone).map_err(|kind| of.fail(kind))?,
+            _ => match self.eval(s)? {
+                Value::Int(value) => value,
+                other => return Err(self.unfit(&other, "operation on int")),
+            },
+        })
+    }
+
+    #[inline]
+    fn int_or_null<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<Option<i64>> {
+        match &self.op {
+            Op::Slot(slot, _, _) if let Slot::Null = s.slot(*slot) => Ok(None),
+            Op::Slot(..) | Op::Const(Value::Int(_)) | Op::Arith(How::Int, ..) | Op::Size(_) => self.int(s).map(Some),
+            _ => match self.eval(s)? {
+                Value::Int(value) => Ok(Some(value)),
+                Value::Null => Ok(None),
+                other => Err(self.unfit(&other, "operation on int")),
+            },
+        }
+    }
+
+    /// A double, where the check has shown it to be one or null.
+    #[inline]
+    fn double<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<f64> {
+        Ok(match &self.op {
+            Op::Const(Value::Double(value)) => *value,
+            Op::Slot(slot, _, _) if let Slot::Double(value) = s.slot(*slot) => value,
+            _ => match self.double_or_null(s)? {
+                Some(value) => value,
+                None => return Err(self.fail(Kind::Null)),
+            },
+        })
+    }
+
+    fn double_or_null<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<Option<f64>> {
+        if let Op::Arith(How::Double, op, two) = &self.op {
+            let result = arith::of_doubles(*op, two[0].double(s)?, two[1].double(s)?);
+            return result.map(Some).ok_or_else(|| self.fail(Kind::Input));
+        }
+        match self.eval(s)? {
+            Value::Double(value) => Ok(Some(value)),
+            Value::Null => Ok(None),
+            other => Err(self.unfit(&other, "operation on double")),
+        }
+    }
+
+    /// A text, where the check has shown it to be one or null.
+    #[inline]
+    fn text<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<Text<'a>> {
+        match self.text_or_null(s)? {
+            Some(text) => Ok(text),
+            None => Err(self.fail(Kind::Null)),
+        }
+    }
+
+    #[inline]
+    fn text_or_null<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<Option<Text<'a>>> {
+        match &self.op {
+            Op::Const(Value::String(text)) => Ok(Some(Text::Borrowed(text))),
+            Op::Slot(slot, _, _) if let Slot::Str(text) = s.slot(*slot) => Ok(Some(Text::Borrowed(text))),
+            _ => match self.eval(s)? {
+                Value::String(text) => Ok(Some(text)),
+                Value::Null => Ok(None),
+                other => Err(self.unfit(&other, "operation on string")),
+            },
+        }
+    }
+
+    /// A value that is there: neither null nor below something that is.
+    fn present<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<Option<Value<'a>>> {
+        match self.eval(s) {
+            Ok(Value::Null) => Ok(None),
+            Err(e) if e.kind == Kind::ParentNull => Ok(None),
+            Ok(value) => Ok(Some(value)),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn index<'a>(&self, of: Value<'a>, by: Value<'a>, budget: &Budget) -> Outcome<Value<'a>> {
+        let found = match &of {
+            Value::List(list) => {
+                let index = match &by {
+                    Value::Int(i) => usize::try_from(*i).ok(),
+                    Value::Uint(i) => usize::try_from(*i).ok(),
+                    // A double counts as an index where it is whole.
+                    Value::Double(d) if d.fract() == 0.0 && (0.0..1e15).contains(d) => Some(*d as usize),
+                    other => return Err(self.fail(other.unfit("index"))),
+                };
+                match index {
+                    Some(index) => list.get(index, budget).and_then(|item| item.ok_or(Kind::Index)),
+                    None => Err(Kind::Index),
+                }
+            }
+            Value::Map(map) => map.get(&by, budget).and_then(|value| value.ok_or(Kind::NoSuchKey)),
+            other => Err(other.unfit("index")),
+        };
+        found.map_err(|kind| self.fail(kind))
+    }
+
+    fn map<'a>(&'a self, entries: &'a [[Code; 2]], s: Scope<'_, 'a>) -> Outcome<Value<'a>> {
+        let budget = &s.cx.budget;
+        let mut made: Vec<(Value<'a>, Value<'a>)> = Vec::with_capacity(entries.len());
+        for [key, value] in entries {
+            let key_value = key.eval(s)?;
+            if !matches!(key_value, Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::String(_)) {
+                return Err(key.unfit(&key_value, "key of a map"));
+            }
+            for (other, _) in &made {
+                if other.equals(&key_value, budget).map_err(|kind| key.fail(kind))? {
+                    return Err(key.fail(Kind::DuplicateKey));
+                }
+            }
+            made.push((key_value, value.eval(s)?));
+        }
+        budget.spend(made.len() as u64 * func::ITEM).map_err(|kind| self.fail(kind))?;
+        Ok(Value::Map(Map::Owned(made.into())))
+    }
+
+    fn call<'a>(&'a self, function: Func, args: &'a [Code], s: Scope<'_, 'a>) -> Outcome<Value<'a>> {
+        // No function takes more than four arguments.
+        let mut values = [const { Value::Null }; 4];
+        for (value, arg) in values.iter_mut().zip(args) {
+            *value = arg.eval(s)?;
+        }
+        func::run(function, &values[..args.len().min(4)], &s.cx.budget).map_err(|kind| self.fail(kind))
+    }
+
+    /// `all`, `exists` and `exists_one`.
+    fn search<'a>(&'a self, inner: &'a Loop, s: Scope<'_, 'a>) -> Outcome<bool> {
+        let over = inner.over.eval(s)?;
+        let Some(test) = &inner.test else { return Err(self.fail(Kind::Input)) };
+        let mut failed = None;
+        let mut found = 0;
+        for item in self.walk(&inner.over, &over, &s.cx.budget)? {
+            s.cx.budget.spend(inner.weight).map_err(|kind| self.fail(kind))?;
+            let frame = Frame { value: item.map_err(|kind| self.fail(kind))?, up: s.frame };
+            match (inner.kind, test.test(Scope { cx: s.cx, frame: Some(&frame) })) {
+                (LoopKind::All, Ok(false)) => return Ok(false),
+                (LoopKind::Exists, Ok(true)) => return Ok(true),
+                (LoopKind::ExistsOne, Ok(true)) => found += 1,
+                (_, Ok(_)) => {}
+                (LoopKind::ExistsOne, Err(e)) => return Err(e),
+                (_, Err(e)) if e.kind.is_final() => return Err(e),
+                (_, Err(e)) => failed = failed.or(Some(e)),
+            }
+        }
+        match failed {
+            Some(e) => Err(e),
+            None => Ok(inner.kind == LoopKind::All || found == 1),
+        }
+    }
+
+    /// `filter` and `map`.
+    fn collect<'a>(&'a self, inner: &'a Loop, s: Scope<'_, 'a>) -> Outcome<Value<'a>> {
+        let over = inner.over.eval(s)?;
+        let mut made = Vec::new();
+        for item in self.walk(&inner.over, &over, &s.cx.budget)? {
+            s.cx.budget.spend(inner.weight).map_err(|kind| self.fail(kind))?;
+            let frame = Frame { value: item.map_err(|kind| self.fail(kind))?, up: s.frame };
+            let scope = Scope { cx: s.cx, frame: Some(&frame) };
+            if let Some(test) = &inner.test
+                && !test.test(scope)?
+            {
+                continue;
+            }
+            let value = match &inner.make {
+                Some(make) => make.eval(scope)?,
+                None => frame.value,
+            };
+            s.cx.budget.spend(func::ITEM).map_err(|kind| self.fail(kind))?;
+            if made.len() >= func::LARGEST_LIST {
+                return Err(self.fail(Kind::TooLarge("map or filter")));
+            }
+            made.push(value);
+        }
+        Ok(Value::list(made))
+    }
+
+    fn walk<'i, 'a>(&self, over: &Code, value: &'i Value<'a>, budget: &Budget) -> Outcome<Walk<'i, 'a>> {
+        match value {
+            Value::List(list) => Ok(list.iter()),
+            Value::Map(map) => map.keys(budget).map_err(|kind| self.fail(kind)),
+            other => Err(over.unfit(other, "loop")),
+        }
+    }
+}
+
+/// `&&` for `decider` false and `||` for true: any operand that decides wins over the errors of the others
+/// (CEL language definition, "Logical Operators").
+#[inline]
+fn settle<'a>(all: &'a [Code], decider: bool, s: Scope<'_, 'a>) -> Outcome<bool> {
+    let mut failed = None;
+    for code in all {
+        match code.test(s) {
+            Ok(value) if value == decider => return Ok(decider),
+            Ok(_) => {}
+            Err(e) if e.kind.is_final() => return Err(e),
+            Err(e) => failed = failed.or(Some(e)),
+        }
+    }
+    match failed {
+        Some(e) => Err(e),
+        None => Ok(!decider),
+    }
+}
+
+/// Whether an order is the one asked for. Nothing holds of NaN.
+#[inline]
+fn holds(op: ast::Op, order: Option<Ordering>) -> bool {
+    match (op, order) {
+        (_, None) => false,
+        (ast::Op::Lt, Some(order)) => order.is_lt(),
+        (ast::Op::Le, Some(order)) => order.is_le(),
+        (ast::Op::Gt, Some(order)) => order.is_gt(),
+        (_, Some(order)) => order.is_ge(),
+    }
+}
