@@ -64,6 +64,16 @@ pub enum Slot<'a> {
     Region(Region<'a>),
 }
 
+impl<'a> Slot<'a> {
+    /// The value that `bytes` hold as one datum of `node`, such as a default from
+    /// [`encode_default`](crate::encode_default); `None` where they do not hold one.
+    pub fn read(schema: &'a Schema, node: NodeId, bytes: &'a [u8]) -> Option<Slot<'a>> {
+        let mut cursor = Cursor::new(bytes);
+        let slot = read_value(schema, node, &mut cursor, &mut Guard::new(Limits::default())).ok()?;
+        (cursor.left() == 0).then_some(slot)
+    }
+}
+
 /// The validated bytes of an array, a map or a record.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Region<'a> {

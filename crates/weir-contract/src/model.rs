@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::diagnostic::{Diagnostic, Findings, Place, has_errors, hint};
+use crate::diagnostic::{Diagnostic, Findings, Place, has_errors};
 use crate::odcs::{self, Version};
 use crate::settings::{self, At, Settings};
 use crate::yaml::{self, Node, Value};
@@ -425,9 +425,5 @@ impl Object {
             found = Some(property);
         }
         found
-    }
-
-    pub(crate) fn nearest(&self, path: &str) -> String {
-        hint(path, self.properties.iter().map(|p| p.field.as_str()))
     }
 }

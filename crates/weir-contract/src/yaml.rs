@@ -169,11 +169,14 @@ struct Open {
     place: Place,
     anchor: usize,
     items: Vec<Node>,
-    /// A mapping's entries, its keys by name, and the key that waits for its value; `None` for a list.
-    map: Option<(Vec<Entry>, HashMap<String, Place>, Option<(String, Place)>)>,
+    /// `None` for a list.
+    map: Option<OpenMap>,
     size: usize,
     depth: usize,
 }
+
+/// A mapping's entries, the places of its keys, and the key that waits for its value.
+type OpenMap = (Vec<Entry>, HashMap<String, Place>, Option<(String, Place)>);
 
 /// Reads the one document of a text. Nothing comes back where the text is not YAML or breaks a bound.
 pub(crate) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {

@@ -119,24 +119,11 @@ impl Check<'_> {
         let text = |key| node.get(key).and_then(Node::as_text);
         match object.more {
             More::None => {}
-            More::Server => match text("type") {
-                Some(kind) => match SERVERS.iter().find(|(names, ..)| names.contains(&kind)) {
-                    Some((_, since, keys)) if *since <= self.version => tables.push(keys),
-                    Some((_, since, keys)) => {
-                        let at = node.get("type").map_or(node.place, |n| n.place);
-                        self.newer(at, &format!("the server type `{kind}`"), *since);
-                        tables.push(keys);
-                    }
-                    None => {
-                        let at = node.get("type").map_or(node.place, |n| n.place);
-                        let known = SERVERS.iter().filter(|s| s.1 <= self.version).flat_map(|s| s.0.iter().copied());
-                        let message = format!("there is no server type `{kind}`{}", hint(kind, known));
-                        self.findings.error(at, "odcs-enum", message);
-                        tables.extend(SERVERS.iter().map(|server| server.2).find(|keys| keys.len() > 15));
-                    }
-                },
-                None => {}
-            },
+            More::Server => {
+                if let Some(node) = node.get("type") {
+                    self.server_tables(node, &mut tables);
+                }
+            }
             More::Quality => self.rule_tables(node, text("type"), &mut tables),
             More::Property | More::Item => {
                 if matches!(object.more, More::Property) && node.entry("name").is_none() {
@@ -155,6 +142,25 @@ impl Check<'_> {
             }
         }
         tables
+    }
+
+    fn server_tables(&mut self, node: &Node, tables: &mut Vec<&'static [Key]>) {
+        let Some(kind) = node.as_text() else { return };
+        match SERVERS.iter().find(|(names, ..)| names.contains(&kind)) {
+            Some((_, since, keys)) => {
+                if *since > self.version {
+                    self.newer(node.place, &format!("the server type `{kind}`"), *since);
+                }
+                tables.push(keys);
+            }
+            None => {
+                let known = SERVERS.iter().filter(|s| s.1 <= self.version).flat_map(|s| s.0.iter().copied());
+                let message = format!("there is no server type `{kind}`{}", hint(kind, known));
+                self.findings.error(node.place, "odcs-enum", message);
+                // The keys of a custom server are those of all others, so that none is reported as well.
+                tables.extend(SERVERS.iter().find(|(names, ..)| names.contains(&"custom")).map(|server| server.2));
+            }
+        }
     }
 
     fn rule_tables(&mut self, node: &Node, kind: Option<&str>, tables: &mut Vec<&'static [Key]>) {
