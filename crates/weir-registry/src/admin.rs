@@ -31,6 +31,22 @@ impl Registry {
         absent(found.as_ref().map(Registered::from).map_err(from_src), &[40401, 40402])
     }
 
+    /// All versions of a subject, oldest first; none where there is no such subject.
+    ///
+    /// Not through schema_registry_converter: it has no call for the list.
+    pub async fn versions(&self, subject: &str) -> Result<Vec<Registered>, RequestError> {
+        let path = format!("/subjects/{}/versions", escape(subject));
+        let numbers = self.client().call::<Vec<u32>>(Method::GET, &path, None).await;
+        let mut versions = Vec::new();
+        for number in absent(numbers, &[40401])?.unwrap_or_default() {
+            let found =
+                src::get_schema_by_subject_and_version(&self.client().settings, &escape(subject), Some(number)).await;
+            // One that is deleted in between is none any more.
+            versions.extend(absent(found.as_ref().map(Registered::from).map_err(from_src), &[40401, 40402])?);
+        }
+        Ok(versions)
+    }
+
     /// The version of a subject that holds exactly this schema, or none.
     pub async fn look_up(
         &self,
