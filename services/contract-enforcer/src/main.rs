@@ -1,2 +1,61 @@
-//! The process edge.
-fn main() {}
+//! The process edge of the contract-enforcer: settings, logs, signals, exit code.
+//!
+//! Exit codes: 0 drained and stopped, 64 wrong settings, 70 stopped by an error.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use contract_enforcer::config::{Config, Raw};
+
+fn main() -> ExitCode {
+    let raw = match Raw::try_parse() {
+        Ok(raw) => raw,
+        Err(e) => {
+            let _ = e.print();
+            return if e.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    let logs = raw.log_format.parse().map_err(anyhow::Error::msg);
+    let logs = logs.and_then(|format| weir_telemetry::init_logs(format, &raw.log).map_err(Into::into));
+    let config = match logs.and_then(|()| Config::new(raw).map_err(Into::into)) {
+        Ok(config) => config,
+        Err(e) => return wrong(&e),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return wrong(&e.into()),
+    };
+    let code = match runtime.block_on(contract_enforcer::run(config, signalled())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            tracing::error!(error = %e, "the enforcer stopped");
+            ExitCode::from(70)
+        }
+    };
+    // A client thread that hangs must not keep the process: everything that matters is committed by now.
+    runtime.shutdown_background();
+    code
+}
+
+#[allow(clippy::print_stderr, reason = "the log may not be set up yet")]
+fn wrong(error: &anyhow::Error) -> ExitCode {
+    eprintln!("contract-enforcer: {error:#}");
+    ExitCode::from(64)
+}
+
+/// Resolves at the first SIGTERM or SIGINT; the second one ends the process at once.
+async fn signalled() {
+    stop_signal().await;
+    tokio::spawn(async {
+        stop_signal().await;
+        std::process::exit(130);
+    });
+}
+
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut term) => tokio::select! { _ = term.recv() => {}, _ = tokio::signal::ctrl_c() => {} },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+}

@@ -1,0 +1,135 @@
+//! What the enforcer is told on its command line, made into something valid before anything is started.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Parser;
+use weir_kafka::ClusterConfig;
+
+/// The settings as they are written. Each can also be given as an environment variable.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "contract-enforcer", version, about = "Judges every event of the governed topics by its contract.")]
+pub struct Raw {
+    /// Kafka bootstrap servers, as host:port[,host:port].
+    #[arg(long, env = "WEIR_KAFKA")]
+    pub kafka: String,
+    /// A librdkafka property as name=value, for security and tuning. Can be repeated.
+    #[arg(long = "kafka-property", env = "WEIR_KAFKA_PROPERTIES", value_delimiter = ';')]
+    pub kafka_properties: Vec<String>,
+    /// Base URL of the schema registry.
+    #[arg(long, env = "WEIR_REGISTRY")]
+    pub registry: String,
+    /// Address of /metrics, /health/live, /health/ready and /contracts.
+    #[arg(long, env = "WEIR_ENFORCER_LISTEN", default_value = "127.0.0.1:9464")]
+    pub listen: SocketAddr,
+    /// Consumer group. Enforcers of one group share the partitions.
+    #[arg(long, env = "WEIR_ENFORCER_GROUP", default_value = "contract-enforcer")]
+    pub group: String,
+    /// Name of this instance, which must differ from every other live one of the group: a second enforcer of the
+    /// same name fences the first.
+    #[arg(long, env = "WEIR_ENFORCER_INSTANCE", default_value = "0")]
+    pub instance: String,
+    /// Worker threads; 0 is one per core.
+    #[arg(long, env = "WEIR_ENFORCER_WORKERS", default_value_t = 0)]
+    pub workers: usize,
+    /// The compacted topic the contracts come from.
+    #[arg(long, env = "WEIR_CONTRACTS_TOPIC", default_value = weir_contract::CONTRACTS_TOPIC)]
+    pub contracts_topic: String,
+    /// Milliseconds between commits.
+    #[arg(long, env = "WEIR_ENFORCER_COMMIT_MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(5..=10_000))]
+    pub commit_interval_ms: u64,
+    /// Milliseconds after which a silent member of the group is given up, and its partitions go to others.
+    #[arg(long, env = "WEIR_ENFORCER_SESSION_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2_000..=300_000))]
+    pub session_timeout_ms: u64,
+    /// Seconds that a shutdown may take to drain.
+    #[arg(long, env = "WEIR_ENFORCER_DRAIN_S", default_value_t = 20)]
+    pub drain_s: u64,
+    /// Form of the log on stderr: text or json.
+    #[arg(long, env = "WEIR_LOG_FORMAT", default_value = "text")]
+    pub log_format: String,
+    /// What is logged, as a tracing filter.
+    #[arg(long, env = "WEIR_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// The settings once they are known to be usable.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The cluster all topics are in.
+    pub cluster: ClusterConfig,
+    /// Base URL of the schema registry, without a trailing slash.
+    pub registry: String,
+    /// Where metrics and health are served.
+    pub listen: SocketAddr,
+    /// The consumer group.
+    pub group: String,
+    /// The name of this instance.
+    pub instance: String,
+    /// Worker threads, at least one.
+    pub workers: usize,
+    /// The topic of the contracts.
+    pub contracts_topic: String,
+    /// Time between commits.
+    pub commit_interval: Duration,
+    /// Time after which a silent member is given up.
+    pub session_timeout: Duration,
+    /// Time a shutdown may take.
+    pub drain: Duration,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The registry's address is none.
+    #[error("--registry {0} is no http or https URL; give one such as http://127.0.0.1:8081")]
+    Registry(String),
+    /// A name that Kafka would refuse.
+    #[error("--{0} {1:?} must be 1 to 200 letters, digits, dots, dashes or underscores; change it")]
+    Name(&'static str, String),
+    /// A Kafka property that cannot be set.
+    #[error(transparent)]
+    Kafka(#[from] weir_kafka::Error),
+    /// A Kafka property without a value.
+    #[error("--kafka-property {0:?} is not of the form name=value")]
+    Property(String),
+}
+
+impl Config {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the first setting that cannot be used and what it should be.
+    pub fn new(raw: Raw) -> Result<Config, ConfigError> {
+        let registry = raw.registry.trim_end_matches('/').to_owned();
+        if !(registry.starts_with("http://") || registry.starts_with("https://")) {
+            return Err(ConfigError::Registry(raw.registry));
+        }
+        for (setting, name) in
+            [("group", &raw.group), ("instance", &raw.instance), ("contracts-topic", &raw.contracts_topic)]
+        {
+            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+            if name.is_empty() || name.len() > 200 || !name.chars().all(fits) {
+                return Err(ConfigError::Name(setting, name.clone()));
+            }
+        }
+        let properties = raw.kafka_properties.iter().map(|property| match property.split_once('=') {
+            Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
+            // The text is not shown: it may be a secret that was given in the wrong place.
+            None => Err(ConfigError::Property(property.chars().take_while(|c| c.is_ascii_alphabetic() || *c == '.').collect())),
+        });
+        let properties = properties.collect::<Result<Vec<_>, _>>()?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Config {
+            cluster: ClusterConfig::new(&raw.kafka, properties)?,
+            registry,
+            listen: raw.listen,
+            group: raw.group,
+            instance: raw.instance,
+            workers: if raw.workers == 0 { cores } else { raw.workers },
+            contracts_topic: raw.contracts_topic,
+            commit_interval: Duration::from_millis(raw.commit_interval_ms),
+            session_timeout: Duration::from_millis(raw.session_timeout_ms),
+            drain: Duration::from_secs(raw.drain_s),
+        })
+    }
+}
