@@ -30,6 +30,7 @@ bench: setup ## measure against the goals of BENCHMARKS.md
 	@benches/run
 
 lint: setup ## formatting, clippy, licences and sources of dependencies
+	@cargo clippy --version && cargo fmt --version || rustup component add clippy rustfmt
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
 	@compose/deny
