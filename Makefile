@@ -17,20 +17,20 @@ up: setup ## start Kafka, the registry, the enforcer and a small retail company,
 	@compose/up
 
 test: setup lint ## set up, lint and test everything, with a real Apache Kafka and real clients
-	@compose/python/fetch clients
+	@compose/python/fetch
+	@compose/apicurio/fetch
 	@mkdir -p .weir
 	@status=0; cargo test --workspace --locked --no-fail-fast 2>&1 | tee .weir/test.log || status=$$?; \
 	compose/results .weir/test.log; exit $$status
 
 retail: setup ## run 1,469,307 real transactions through the enforcer and count what came of them
-	@compose/python/fetch retail
 	@conformance/retail/run
 
 bench: setup ## measure against the goals of BENCHMARKS.md
 	@benches/run
 
 lint: setup ## formatting, clippy, licences and sources of dependencies
-	@cargo clippy --version && cargo fmt --version || rustup component add clippy rustfmt
+	@{ cargo clippy --version && cargo fmt --version; } >/dev/null 2>&1 || rustup component add clippy rustfmt
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
 	@compose/deny

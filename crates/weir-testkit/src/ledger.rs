@@ -457,7 +457,7 @@ fn id_of(record: &Record) -> Option<Id> {
 fn codes(record: &Record) -> Vec<String> {
     let violations: serde_json::Value =
         text(record, "weir.violations").and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    let mut codes: Vec<String> = violations
+    let mut codes: Vec<String> = violations["violations"]
         .as_array()
         .into_iter()
         .flatten()

@@ -13,7 +13,5 @@ mod wait;
 
 pub use ports::free_port;
 pub use process::{Process, Signal};
-pub use skip::{python, skipped};
+pub use skip::{absent, python, skipped};
 pub use wait::{wait_for, wait_for_some};
-
-pub(crate) use skip::absent;

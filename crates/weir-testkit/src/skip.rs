@@ -12,7 +12,7 @@ pub fn skipped(reason: &str) {
     let _ = writeln!(stderr(), "{name} skipped: {reason}");
 }
 
-/// The interpreter of the environment with the unmodified Python clients (`confluent-kafka` with Avro), made by `compose/python/fetch clients`.
+/// The interpreter of the environment with the unmodified Python clients (`confluent-kafka` with Avro), made by `compose/python/fetch`.
 ///
 /// `None` as for [`Cluster::start`](crate::kafka::Cluster::start) where it is absent.
 ///
@@ -29,13 +29,16 @@ pub fn python() -> Option<PathBuf> {
     if found.is_ok_and(|status| status.success()) {
         return Some(python);
     }
-    absent("no Python clients; run compose/python/fetch clients");
+    absent("no Python clients; run compose/python/fetch");
     None
 }
 
 /// What a test needs is not there: skipped, or failed where `WEIR_REQUIRE_KAFKA=1` says that this run must not pass without it.
+///
+/// # Panics
+/// Where `WEIR_REQUIRE_KAFKA=1`.
 #[track_caller]
-pub(crate) fn absent(reason: &str) {
+pub fn absent(reason: &str) {
     assert!(
         std::env::var_os("WEIR_REQUIRE_KAFKA").is_none_or(|value| value != "1"),
         "WEIR_REQUIRE_KAFKA=1, but there is {reason}"
