@@ -96,6 +96,12 @@ pub(crate) enum LoopKind {
     Map,
 }
 
+impl LoopKind {
+    fn makes_list(self) -> bool {
+        matches!(self, LoopKind::Filter | LoopKind::Map)
+    }
+}
+
 /// What one evaluation is about.
 pub(crate) struct Context<'a> {
     pub(crate) input: Input<'a>,
@@ -196,7 +202,7 @@ impl Code {
                 value => value,
             },
             Op::Call(function, args) => self.call(*function, args, s)?,
-            Op::Loop(inner) if matches!(inner.kind, LoopKind::Filter | LoopKind::Map) => self.collect(inner, s)?,
+            Op::Loop(inner) if inner.kind.makes_list() => self.collect(inner, s)?,
             Op::Not(_)
             | Op::And(_)
             | Op::Or(_)
@@ -292,7 +298,7 @@ impl Code {
                 budget.spend(text.len() as u64 / 8).map_err(fail)?;
                 regex.is_match(&text)
             }
-            Op::Loop(inner) => return self.search(inner, s),
+            Op::Loop(inner) if !inner.kind.makes_list() => return self.search(inner, s),
             Op::Slot(slot, _, _) => match s.slot(*slot) {
                 Slot::Bool(value) => value,
                 _ => return Err(self.unfit(&self.eval(s)?, "logic")),

@@ -218,7 +218,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { source: 16 * 1024, items: 1_000, text: 4_096, cost: 10_000_000 }
+        Limits { source: 16 * 1024, items: 200, text: 1_024, cost: 10_000_000 }
     }
 }
 
