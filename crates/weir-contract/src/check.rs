@@ -253,7 +253,7 @@ impl Binding {
         let path = || object.event_time.as_ref().map_or_else(|| "this".to_owned(), ToString::to_string);
         if let Some(limit) = settings.max_lateness.as_ref().map(|at| at.value).filter(|limit| age > *limit) {
             report.push(object.mode, || {
-                let message = format!("the event is {} old, at most {} are allowed", seconds(age), seconds(limit));
+                let message = format!("the event is {} old, {} is allowed", span(age), span(limit));
                 object.violation(Code::EventLate, "maxLateness", &path(), message)
             });
         }
@@ -261,16 +261,27 @@ impl Binding {
             settings.max_future.as_ref().map(|at| at.value).filter(|limit| age.saturating_neg() > *limit)
         {
             report.push(object.mode, || {
-                let ahead = seconds(age.saturating_neg());
-                let message = format!("the event is {ahead} in the future, at most {} are allowed", seconds(limit));
+                let ahead = span(age.saturating_neg());
+                let message = format!("the event is {ahead} in the future, {} is allowed", span(limit));
                 object.violation(Code::EventFuture, "maxFuture", &path(), message)
             });
         }
     }
 }
 
-fn seconds(ms: i64) -> String {
-    format!("{}.{:03} s", ms / 1000, ms % 1000)
+/// A length of time by its two largest units.
+fn span(ms: i64) -> String {
+    const UNITS: [(&str, i64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+    let first = UNITS.iter().position(|(_, unit)| ms >= *unit).unwrap_or(UNITS.len() - 1);
+    let mut rest = ms;
+    let mut out = String::new();
+    for (name, unit) in UNITS.iter().skip(first).take(2) {
+        if rest / unit > 0 || out.is_empty() {
+            let _ = write!(out, "{}{name}", rest / unit);
+        }
+        rest %= unit;
+    }
+    out
 }
 
 fn violation(spec: &Spec, path: String, value: Slot<'_>, schema: &Schema, node: NodeId) -> Violation {
@@ -278,16 +289,15 @@ fn violation(spec: &Spec, path: String, value: Slot<'_>, schema: &Schema, node: 
     if !spec.protected
         && let Some(shown) = show(value, schema, node)
     {
-        let _ = write!(message, ", is {shown}");
+        let _ = write!(message, ", {shown}");
     }
     Violation { code: spec.code, rule: spec.rule.clone(), path, mode: spec.mode, message }
 }
 
-/// A value for a message; nothing for what is no single value.
+/// What a value is, for a message; nothing for what is no single value.
 fn show(value: Slot<'_>, schema: &Schema, node: NodeId) -> Option<String> {
     let logical = schema.node(schema.non_null(node).0).logical;
-    Some(match (value, logical) {
-        (Slot::Null, _) => "null".to_owned(),
+    let shown = match (value, logical) {
         (Slot::Bool(b), _) => b.to_string(),
         (Slot::Long(n), Some(logical)) => instant(n, logical).unwrap_or_else(|| n.to_string()),
         (Slot::Long(n), None) => n.to_string(),
@@ -300,12 +310,13 @@ fn show(value: Slot<'_>, schema: &Schema, node: NodeId) -> Option<String> {
         (Slot::Bytes(bytes), Some(Logical::Decimal { scale, .. })) => {
             Exact { unscaled: unscaled(bytes), scale: scale as u32 }.to_string()
         }
-        (Slot::Bytes(bytes), _) => format!("{} bytes", bytes.len()),
+        (Slot::Bytes(bytes), _) => return Some(format!("has {} bytes", bytes.len())),
         (Slot::Region(region), _) if !matches!(schema.node(region.node).kind, Kind::Record { .. }) => {
-            format!("{} entries", region.count(schema))
+            return Some(format!("has {}", region.count(schema)));
         }
-        (Slot::Region(_) | Slot::Absent, _) => return None,
-    })
+        (Slot::Region(_) | Slot::Null | Slot::Absent, _) => return None,
+    };
+    Some(format!("is {shown}"))
 }
 
 fn instant(n: i64, logical: Logical) -> Option<String> {

@@ -264,11 +264,14 @@ impl Compiler<'_> {
     }
 
     /// A field a setting names, looked up in the schema.
-    fn field(&mut self, object: &Object, schema: &Schema, path: &str, place: Place) -> Option<(FieldPath, NodeId)> {
+    fn field(&mut self, schema: &Schema, path: &str, place: Place) -> Option<(FieldPath, NodeId)> {
         let parsed = FieldPath::parse(path);
         let found = schema.find(&parsed);
         if found.is_none() {
-            let names = object.properties.iter().map(|p| p.field.as_str());
+            let names = match &schema.node(schema.root()).kind {
+                Kind::Record { fields } => fields.iter().map(|field| &*field.name).collect(),
+                _ => Vec::new(),
+            };
             let message = format!("the schema has no field `{path}`{}", hint(path, names));
             self.findings.error(place, "setting-field", message);
         }
@@ -289,7 +292,7 @@ impl Compiler<'_> {
         let avro = settings.key_format.as_ref().is_some_and(|at| at.value == KeyFormat::Avro);
         let mut paths = Vec::new();
         for path in &key.value {
-            let Some((parsed, node)) = self.field(object, schema, path, key.place) else { continue };
+            let Some((parsed, node)) = self.field(schema, path, key.place) else { continue };
             let (node, nullable) = schema.non_null(node);
             let ty = schema.node(node);
             let usable = match (&ty.kind, ty.logical) {
@@ -320,7 +323,7 @@ impl Compiler<'_> {
 
     fn event_time(&mut self, object: &Object, schema: &Schema) -> Option<FieldPath> {
         let At { value, place } = object.settings.event_time.as_ref()?;
-        let (path, node) = self.field(object, schema, value, *place)?;
+        let (path, node) = self.field(schema, value, *place)?;
         let (node, _) = schema.non_null(node);
         if millis(schema, node, 0).is_none() {
             let message = format!(

@@ -300,12 +300,10 @@ fn locate(text: &str, scalar: Place, source: &str, line: u32, column: u32) -> Pl
     {
         return Place { line: scalar.line, column: scalar.column + quoted as u32 + column - 1 };
     }
-    // A block scalar begins in the line after its indicator.
-    let below = row(scalar.line + line - 1);
-    match below.find(wanted) {
-        Some(indent) if rest.starts_with(['|', '>']) && !wanted.is_empty() => {
-            Place { line: scalar.line + line, column: indent as u32 + column }
-        }
+    // The further lines of a scalar are found by their text, whatever indents them.
+    let at = scalar.line + line - 1;
+    match row(at - 1).find(wanted) {
+        Some(indent) if !wanted.is_empty() => Place { line: at, column: indent as u32 + column },
         _ => scalar,
     }
 }

@@ -38,7 +38,7 @@ pub use lint::{Lint, lint};
 pub use model::{Contract, Object, Property, read};
 pub use odcs::Version;
 pub use promise::{How, Promise};
-pub use record::{ContractRecord, RecordError};
+pub use record::{CONTRACTS_TOPIC, ContractRecord, RecordError};
 pub use settings::Mode;
 pub use verdict::{
     Action, DataFault, Headers, MAX_HEADER_BYTES, MAX_HEADER_VIOLATIONS, Outcome, SchemaRef, Source, Verdict, attempts,

@@ -10,7 +10,7 @@ use crate::promise::Promise;
 pub struct Lint {
     /// The findings, sorted by place.
     pub diagnostics: Vec<Diagnostic>,
-    /// What becomes of each promise, sorted by place.
+    /// What becomes of each promise, sorted by place; nothing for a contract that cannot be used.
     pub promises: Vec<Promise>,
 }
 
@@ -29,5 +29,6 @@ pub fn lint(text: &str, file: &str, schemas: &SchemaSource<'_>) -> Lint {
     diagnostics.extend(more);
     diagnostics.sort();
     diagnostics.dedup();
-    Lint { diagnostics, promises: compiled.promises }
+    let promises = if has_errors(&diagnostics) { Vec::new() } else { compiled.promises };
+    Lint { diagnostics, promises }
 }

@@ -10,6 +10,9 @@ use crate::compile::{CompiledContract, SchemaSource, compile};
 use crate::diagnostic::Diagnostic;
 use crate::model::{Contract, read};
 
+/// The compacted topic contracts travel in.
+pub const CONTRACTS_TOPIC: &str = "weir.contracts";
+
 /// The form this version writes; it reads no other.
 pub const FORM: u64 = 1;
 

@@ -10,6 +10,7 @@ use crate::codes::Code;
 use crate::diagnostic::{Findings, Place, hint};
 use crate::exact::Exact;
 use crate::model::{LogicalType, Property, Rule};
+use crate::odcs::has_option;
 use crate::promise::{How, Promise};
 use crate::settings::Mode;
 use crate::text_format::{self, Clock, Format, Pattern, Temporal};
@@ -164,28 +165,36 @@ impl Reader<'_> {
         };
         for entry in options.entries() {
             let (node, place, key) = (&entry.value, entry.place, entry.key.as_str());
+            // A key the logical type does not have has been reported as such.
+            if !has_option(kind.map(LogicalType::name), key) {
+                continue;
+            }
             let count = node.as_number().filter(|n| *n >= 0.0).map(|n| n as u64);
-            let n = || node.render().unwrap_or_default();
+            let counted = |one: &str, many: &str| match count {
+                Some(1) => format!("1 {one}"),
+                count => format!("{} {many}", count.unwrap_or_default()),
+            };
+            let (characters, entries) = (counted("character", "characters"), counted("entry", "entries"));
             match (key, count) {
                 ("minLength", Some(least)) => {
                     let check = Check::Chars { least, most: u64::MAX };
-                    list.add(place, Code::FieldLength, key, &format!("must have at least {} characters", n()), check);
+                    list.add(place, Code::FieldLength, key, &format!("must have at least {characters}"), check);
                 }
                 ("maxLength", Some(most)) => {
                     let check = Check::Chars { least: 0, most };
-                    list.add(place, Code::FieldLength, key, &format!("must have at most {} characters", n()), check);
+                    list.add(place, Code::FieldLength, key, &format!("must have at most {characters}"), check);
                 }
                 ("minItems" | "minProperties", Some(least)) => {
                     let check = Check::Count { least, most: u64::MAX };
-                    list.add(place, Code::FieldLength, key, &format!("must have at least {} entries", n()), check);
+                    list.add(place, Code::FieldLength, key, &format!("must have at least {entries}"), check);
                 }
                 ("maxItems" | "maxProperties", Some(most)) => {
                     let check = Check::Count { least: 0, most };
-                    list.add(place, Code::FieldLength, key, &format!("must have at most {} entries", n()), check);
+                    list.add(place, Code::FieldLength, key, &format!("must have at most {entries}"), check);
                 }
                 ("dimensions", Some(count)) => {
                     let check = Check::Count { least: count, most: count };
-                    list.add(place, Code::FieldLength, key, &format!("must have {} entries", n()), check);
+                    list.add(place, Code::FieldLength, key, &format!("must have {entries}"), check);
                 }
                 ("uniqueItems", _) if node.as_bool() == Some(true) => {
                     list.add(place, Code::RuleFailed, key, "must not hold two equal items", Check::Unique);
@@ -397,7 +406,8 @@ impl Reader<'_> {
                     Some(source) => {
                         let said = rule.text("description").and_then(|text| text.lines().next()).map(str::trim);
                         let said = said.filter(|text| !text.is_empty()).map(str::to_owned);
-                        let expect = said.unwrap_or_else(|| format!("must keep the rule {name}"));
+                        let shown = || source.trim().lines().next().unwrap_or_default().chars().take(120);
+                        let expect = said.unwrap_or_else(|| format!("must keep {}", String::from_iter(shown())));
                         list.add(node.place, Code::RuleFailed, &name, &expect, Check::Cel(source.into()));
                     }
                     None => self.findings.error(node.place, "rule-cel", "the implementation of a CEL rule is a text"),

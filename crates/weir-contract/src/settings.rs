@@ -273,6 +273,8 @@ impl Settings {
                 let path = text.filter(|t| is_path(t)).map(str::to_owned);
                 self.event_time = at(node, path, "the name of a field")?;
             }
+            // The default, `<topic>.landing`, said aloud.
+            "landing" if node.value == Value::Bool(true) => {}
             "landing" => {
                 let topic = match &node.value {
                     Value::Bool(false) => Some(None),
@@ -280,7 +282,7 @@ impl Settings {
                     _ => None,
                 };
                 self.landing =
-                    at(node, topic, "the name of a topic, or `false` where producers go through the gateway")?;
+                    at(node, topic, "`true`, the name of a topic, or `false` where producers go through the gateway")?;
             }
             "tombstones" => {
                 self.tombstones = at(node, choice(pick, &[("allow", true), ("deny", false)]), "`allow` or `deny`")?;

@@ -106,6 +106,18 @@ impl DataFault {
         }
     }
 
+    /// The part of the record that is at fault, in the place of a rule's name.
+    fn part(&self) -> &'static str {
+        match self {
+            Self::FrameMissing => "framing",
+            Self::SchemaUnknown { .. } | Self::SchemaNotAllowed { .. } => "schema",
+            Self::Malformed(_) => "payload",
+            Self::TombstoneDenied => "tombstones",
+            Self::RecordTooLarge { .. } => "size",
+            Self::BatchUnreadable { .. } => "batch",
+        }
+    }
+
     /// A draft lets everything pass that can pass.
     fn mode(&self, draft: bool) -> Mode {
         let can_pass = !matches!(self, Self::RecordTooLarge { .. } | Self::BatchUnreadable { .. });
@@ -166,7 +178,7 @@ pub fn decide(object: &CompiledObject, outcome: Result<Report, DataFault>) -> Ve
                 _ => "this".to_owned(),
             };
             let (code, message) = (fault.code(), fault.to_string());
-            (vec![Violation { code, rule: "".into(), path, mode, message }], 0, Some(mode))
+            (vec![Violation { code, rule: fault.part().into(), path, mode, message }], 0, Some(mode))
         }
     };
     let outcome = match worst {

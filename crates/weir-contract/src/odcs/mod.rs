@@ -55,6 +55,20 @@ pub(crate) fn validate(document: &Node, findings: &mut Findings) -> Option<Versi
     version
 }
 
+/// Whether a logical type has an option of this name.
+pub(crate) fn has_option(logical_type: Option<&str>, name: &str) -> bool {
+    property_keys(logical_type).iter().any(|key| match key.shape {
+        Shape::Object(options) if key.name == "logicalTypeOptions" => options.keys.iter().any(|key| key.name == name),
+        _ => false,
+    })
+}
+
+/// A name with its article.
+fn a(name: &str) -> String {
+    let article = if name.starts_with(['a', 'e', 'i', 'o', 'S']) { "an" } else { "a" };
+    format!("{article} {name}")
+}
+
 struct Check<'f> {
     version: Version,
     findings: &'f mut Findings,
@@ -78,14 +92,17 @@ impl Check<'_> {
         for entry in node.entries() {
             match keys().find(|key| key.name == entry.key) {
                 Some(key) if key.since > self.version => {
-                    self.newer(entry.place, &format!("`{}` of a {}", key.name, object.name), key.since);
+                    self.newer(entry.place, &format!("`{}` of {}", key.name, a(object.name)), key.since);
                     self.value(&key.shape, &entry.value, key.name);
                 }
                 Some(key) => self.value(&key.shape, &entry.value, key.name),
                 None => {
-                    let known = keys().filter(|key| key.since <= self.version).map(|key| key.name);
-                    let hint = hint(&entry.key, known);
-                    let message = format!("a {} has no key `{}`{hint}", object.name, entry.key);
+                    let known: Vec<_> = keys().filter(|key| key.since <= self.version).map(|key| key.name).collect();
+                    let mut hint = hint(&entry.key, known.iter().copied());
+                    if hint.is_empty() && (1..=8).contains(&known.len()) {
+                        hint = format!("; it has {}", known.join(", "));
+                    }
+                    let message = format!("{} has no key `{}`{hint}", a(object.name), entry.key);
                     self.findings.error(entry.place, "odcs-unknown-key", message);
                 }
             }
@@ -110,7 +127,7 @@ impl Check<'_> {
     }
 
     fn missing(&mut self, at: Place, object: &str, key: &str) {
-        self.findings.error(at, "odcs-required", format!("a {object} must have the key `{key}`"));
+        self.findings.error(at, "odcs-required", format!("{} must have the key `{key}`", a(object)));
     }
 
     /// The tables of keys an object has by what stands in it.

@@ -320,9 +320,12 @@ static ENUM_VALUE: Table = object(
 
 static MAP: Table = object("map", &[key("key", Object(&ITEM)).must(), key("value", Object(&ITEM)).must()]);
 
+/// The name of all tables of options, which differ by logical type.
+pub(crate) const OPTIONS: &str = "set of options";
+
 macro_rules! options {
     ($($name:ident: [$($key:expr),* $(,)?];)*) => {$(
-        static $name: Table = object("logicalTypeOptions", &[$($key),*]);
+        static $name: Table = object(OPTIONS, &[$($key),*]);
     )*};
 }
 

@@ -216,7 +216,7 @@ impl Cross {
     }
 
     fn table(&mut self, table: &Table, schema: &Json, place: &str) {
-        if !matches!(table.name, "logicalTypeOptions") && !self.seen.insert(table.name.to_owned()) {
+        if table.name != OPTIONS && !self.seen.insert(table.name.to_owned()) {
             return;
         }
         let none = Vec::new();
