@@ -8,7 +8,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::statistics::Statistics;
@@ -67,12 +67,6 @@ impl MemberContext {
         event
     }
 
-    /// From now on revocations are answered at once: the worker's state is gone, and closing a consumer waits for the
-    /// answer.
-    pub(super) fn close(&self) {
-        self.closing.store(true, Ordering::Release);
-    }
-
     pub(super) fn take_ahead(&self) -> Vec<Ahead> {
         std::mem::take(&mut lock(&self.ahead))
     }
@@ -118,20 +112,41 @@ impl ConsumerContext for MemberContext {
             _ => Event::Revoke(list.clone()),
         };
         if self.closing.load(Ordering::Acquire) {
-            let answered = match (event, consumer.rebalance_protocol()) {
-                (Event::Assign(list), RebalanceProtocol::Cooperative) => consumer.incremental_assign(&list),
-                (Event::Assign(list), _) => consumer.assign(&list),
-                (Event::Revoke(list), RebalanceProtocol::Cooperative) => consumer.incremental_unassign(&list),
-                (Event::Revoke(_), _) => consumer.unassign(),
-            };
-            if let Err(error) = answered {
-                tracing::warn!(%error, "cannot hand back partitions while closing");
-            }
-            return;
+            return answer_closing(consumer, &event);
         }
         let mut events = lock(&self.events);
         events.push_back(event);
         self.pending.store(true, Ordering::Release);
+    }
+}
+
+/// A consumer's membership in its group. However it is dropped, by a panic too, every revocation gets its answer:
+/// closing a consumer waits for that, and nobody else is left to give it.
+pub(super) struct Member(pub(super) BaseConsumer<MemberContext>);
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let context = self.0.context();
+        context.closing.store(true, Ordering::Release);
+        while let Some(event) = context.next_event() {
+            answer_closing(&self.0, &event);
+        }
+    }
+}
+
+/// Makes the call librdkafka waits for, whose error the default callback drops.
+pub(super) fn answer(consumer: &BaseConsumer<MemberContext>, event: &Event) -> KafkaResult<()> {
+    match (event, consumer.rebalance_protocol()) {
+        (Event::Assign(list), RebalanceProtocol::Cooperative) => consumer.incremental_assign(list),
+        (Event::Assign(list), _) => consumer.assign(list),
+        (Event::Revoke(list), RebalanceProtocol::Cooperative) => consumer.incremental_unassign(list),
+        (Event::Revoke(_), _) => consumer.unassign(),
+    }
+}
+
+fn answer_closing(consumer: &BaseConsumer<MemberContext>, event: &Event) {
+    if let Err(error) = answer(consumer, event) {
+        tracing::warn!(%error, "cannot hand back partitions while closing");
     }
 }
 

@@ -224,7 +224,8 @@ impl Shared {
         self.want_limits();
     }
 
-    fn want_limits(&self) {
+    /// Has the limits looked up soon.
+    pub(super) fn want_limits(&self) {
         self.limits_wanted.store(true, Ordering::Release);
         self.changed.notify_all();
     }

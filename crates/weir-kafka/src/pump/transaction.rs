@@ -275,17 +275,15 @@ impl<'s> Transaction<'s> {
         }
         match code_of(error) {
             Some(code) if is_fence(code) => Trouble::Fenced(reason),
-            // The topic takes less than it did, or is gone: everything for it waits until it was looked up again.
-            Some(
-                Code::MessageSizeTooLarge
-                | Code::MessageBatchTooLarge
-                | Code::InvalidMessageSize
-                | Code::UnknownTopic
-                | Code::UnknownPartition
-                | Code::UnknownTopicOrPartition,
-            ) => {
+            // The topic takes less than it did: everything for it waits until it was looked up again.
+            Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize) => {
                 self.shared.forget_limit(topic);
                 Trouble::Abort(reason)
+            }
+            // It is gone, or the client has not heard of its new partitions: a new client asks at once.
+            Some(Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition) => {
+                self.shared.forget_limit(topic);
+                Trouble::Doubt(reason)
             }
             // The broker will refuse the same record again; the other partitions must not wait for that.
             Some(

@@ -15,7 +15,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use weir_pump::{Action, Header, Outcome, Progress, RecordView, Run, Stage};
 
-use super::context::{Event, MemberContext, member_config};
+use super::context::{Event, Member, MemberContext, answer, member_config};
 use super::lane::{Lane, Lanes};
 use super::output::{perform, write_unreadable};
 use super::status::{Shared, TopicLimit, WorkerState};
@@ -74,13 +74,14 @@ fn session<'s>(
     // The producer first: becoming the owner of the transactional id undoes what a predecessor left open, which would
     // otherwise hold up reading the group's positions until it times out.
     transaction.connect()?;
-    let consumer: BaseConsumer<MemberContext> = member_config(shared)
+    let member = member_config(shared)
         .create_with_context(MemberContext::default())
+        .map(Member)
         .map_err(|error| Trouble::Restart(error.to_string()))?;
     let mut session = Session {
         shared,
         index,
-        consumer: &consumer,
+        consumer: &member.0,
         transaction,
         stage,
         lanes: Lanes::default(),
@@ -92,9 +93,8 @@ fn session<'s>(
     };
     let ended = session.work().and_then(|()| session.leave());
     drop(session);
-    // Closing waits until the last revocation is answered, and nobody else is left to do it.
-    consumer.context().close();
-    shared.watched(index, || drop(consumer));
+    // Leaving the group can hang in the client.
+    shared.watched(index, || drop(member));
     ended
 }
 
@@ -254,18 +254,18 @@ impl<'c> Session<'c, '_, '_> {
     fn rebalance(&mut self, event: Event, batch: &mut Batch<'c>) -> Result<(), Trouble> {
         let restart = |error: KafkaError| Trouble::Restart(format!("cannot take over an assignment: {error}"));
         let cooperative = matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
-        match event {
+        match &event {
             Event::Assign(list) => {
                 let (_, routes) = self.shared.routes();
                 for element in list.elements() {
-                    // A topic whose route has just gone: its partitions are handed back by the next rebalance.
-                    let Some(route) = routes.iter().find(|route| route.source == element.topic()) else { continue };
+                    // Its route has just gone, and may come back: never assigned is simpler than assigned and unread.
+                    let Some(route) = routes.iter().find(|route| route.source == element.topic()) else {
+                        return Err(Trouble::Restart(format!("topic {} has no route any more", element.topic())));
+                    };
                     let progress = Progress::new(route.source.as_str().into(), Arc::clone(&self.shared.ledger));
                     self.lanes.insert(element.partition(), Lane::new(route, progress));
                 }
                 tracing::info!(worker = self.index, partitions = list.count(), "partitions assigned");
-                if cooperative { self.consumer.incremental_assign(&list) } else { self.consumer.assign(&list) }
-                    .map_err(restart)?;
             }
             Event::Revoke(list) => {
                 // The last chance to commit what was done: after the answer the partitions belong to another member.
@@ -286,10 +286,9 @@ impl<'c> Session<'c, '_, '_> {
                     batch.clear();
                 }
                 tracing::info!(worker = self.index, partitions = list.count(), "partitions revoked");
-                if cooperative { self.consumer.incremental_unassign(&list) } else { self.consumer.unassign() }
-                    .map_err(restart)?;
             }
         }
+        answer(self.consumer, &event).map_err(restart)?;
         self.published = None;
         Ok(())
     }
@@ -385,7 +384,10 @@ impl<'c> Session<'c, '_, '_> {
     /// Pauses a partition that cannot be judged or written now; the others go on.
     fn stall(&mut self, topic: &str, partition: i32, offset: i64, reason: String) -> Result<(), Trouble> {
         let Some(lane) = self.lanes.get_mut(topic, partition) else { return Ok(()) };
-        tracing::warn!(worker = self.index, topic, partition, offset, reason, "partition stalls");
+        // Told once, and counted as long as it lasts: the reason stands in the status.
+        if lane.backoff.is_zero() {
+            tracing::warn!(worker = self.index, topic, partition, offset, reason, "partition stalls");
+        }
         lane.set_stall(reason, self.shared.config.stall_backoff);
         lane.rewind = Some(offset);
         let mut list = TopicPartitionList::new();
@@ -572,6 +574,7 @@ impl<'c> Session<'c, '_, '_> {
 fn writable(shared: &Shared, topic: &str, partition: i32) -> Result<TopicLimit, String> {
     let limit = shared.limit(topic).map_err(|reason| format!("output topic {topic}: {reason}"))?;
     if partition >= limit.partitions {
+        shared.want_limits();
         return Err(format!(
             "output topic {topic} has {} partitions, too few for partition {partition}; add partitions to it",
             limit.partitions

@@ -1,0 +1,161 @@
+//! Several members: partitions move, a member is declared dead, two processes take each other for themselves.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use weir_kafka::{ClusterConfig, GroupProtocol, Pump, PumpConfig};
+use weir_pump::{Action, Headers, Route, Run, Stage, Stall};
+use weir_testkit::wait_for;
+
+use crate::lab::{self, Judge, LONG, Lab};
+
+fn partitions(pump: &Pump) -> BTreeSet<i32> {
+    pump.status().partitions.iter().map(|partition| partition.partition).collect()
+}
+
+fn rebalance(protocol: GroupProtocol) {
+    let Some(lab) = lab::shared() else { return };
+    let route = lab.create(4);
+    let mut sent = lab.fill(&route.source, 4, 0..30_000);
+    // Small transactions, so that there is always one open when a partition moves.
+    let config =
+        |instance: &str, workers| PumpConfig { protocol, workers, transaction_records: 200, ..lab.config(instance) };
+    let first = lab.pump(config("a", 2), &route);
+    wait_for(LONG, "records to flow", || first.ledger().topic(&route.source).accepted > 1_000);
+    let second = lab.pump(config("b", 2), &route);
+    wait_for(LONG, "both to have partitions", || {
+        let (first, second) = (partitions(&first), partitions(&second));
+        !first.is_empty() && !second.is_empty() && first.is_disjoint(&second)
+    });
+    sent.extend(lab.fill(&route.source, 4, 30_000..40_000));
+    let had = second.ledger().topic(&route.source).received;
+    wait_for(LONG, "the second to work", || second.ledger().topic(&route.source).received > had);
+    first.stop(LONG).unwrap();
+    lab.wait_until_done(&[&second], &route);
+    second.stop(LONG).unwrap();
+    let (first, second) = (first.ledger().topic(&route.source), second.ledger().topic(&route.source));
+    assert!(first.balanced() && second.balanced());
+    let done = |counts: weir_pump::Counts| counts.accepted + counts.quarantined;
+    assert_eq!(done(first) + done(second), 160_000, "{first:?} {second:?}");
+    lab.check(&route, &sent);
+}
+
+#[test]
+fn partitions_move_between_members_cooperative() {
+    rebalance(GroupProtocol::Cooperative);
+}
+
+#[test]
+fn partitions_move_between_members_eager() {
+    rebalance(GroupProtocol::Eager);
+}
+
+#[test]
+fn partitions_move_between_members_kip_848() {
+    rebalance(GroupProtocol::Consumer);
+}
+
+/// Falls asleep in the middle of a transaction, as a stopped process does, and wakes up when told.
+struct Sleeper {
+    gate: Arc<(Mutex<bool>, Condvar)>,
+    asleep: Arc<AtomicBool>,
+    runs: u32,
+}
+
+impl Stage for Sleeper {
+    fn process(&mut self, run: &Run<'_>, actions: &mut Vec<Action>) -> Result<(), Stall> {
+        self.runs += 1;
+        if self.runs == 3 {
+            self.asleep.store(true, Ordering::Relaxed);
+            let open = self.gate.1.wait_while(self.gate.0.lock().unwrap(), |open| !*open).unwrap();
+            drop(open);
+            self.asleep.store(false, Ordering::Relaxed);
+        }
+        Judge.process(run, actions)
+    }
+
+    fn too_large(&mut self, run: &Run<'_>, index: usize, size: usize, limit: usize) -> Headers {
+        Judge.too_large(run, index, size, limit)
+    }
+
+    fn unreadable(&mut self, route: &Route, partition: i32, first: i64, last: i64, why: &str) -> Headers {
+        Judge.unreadable(route, partition, first, last, why)
+    }
+}
+
+#[test]
+fn a_zombie_writes_nothing_and_finds_its_way_back() {
+    let Some(lab) = lab::shared() else { return };
+    let route = lab.create(1);
+    let mut sent = lab.fill(&route.source, 1, 0..10_000);
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let asleep = Arc::new(AtomicBool::new(false));
+    // A member that does not poll for six seconds is thrown out of the group.
+    let hasty = ClusterConfig::new(&lab.bootstrap, [("max.poll.interval.ms", "6000")]).unwrap();
+    let (g, a) = (Arc::clone(&gate), Arc::clone(&asleep));
+    let config =
+        PumpConfig { commit_interval: Duration::from_secs(2), transaction_records: 5_000, ..lab.config("zombie") };
+    let zombie = Pump::start(
+        &hasty,
+        config,
+        vec![route.clone()],
+        Arc::new(move |_| Box::new(Sleeper { gate: Arc::clone(&g), asleep: Arc::clone(&a), runs: 0 })),
+    )
+    .unwrap();
+    wait_for(LONG, "the zombie to fall asleep in a transaction", || asleep.load(Ordering::Relaxed));
+    let living = lab.pump(lab.config("living"), &route);
+    lab.wait_until_done(&[&living], &route);
+    // Awake again, with records in its hands that another has processed by now, and a transaction undone long ago.
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    wait_for(LONG, "the zombie to give up its records", || {
+        let counts = zombie.ledger().topic(&route.source);
+        counts.released > 0 && counts.in_flight == 0
+    });
+    sent.extend(lab.fill(&route.source, 1, 10_000..11_000));
+    living.stop(LONG).unwrap();
+    sent.extend(lab.fill(&route.source, 1, 11_000..12_000));
+    lab.wait_until_done(&[&zombie], &route);
+    zombie.stop(LONG).unwrap();
+    assert!(zombie.ledger().topic(&route.source).accepted > 0, "the zombie came back to life");
+    lab.check(&route, &sent);
+}
+
+#[test]
+fn of_two_processes_with_one_name_one_ends_and_says_why() {
+    let Some(lab) = lab::shared() else { return };
+    let route = lab.create(2);
+    let mut sent = lab.fill(&route.source, 2, 0..2_000);
+    let pumps = [lab.pump(lab.config("same"), &route), lab.pump(lab.config("same"), &route)];
+    let mut seq = 2_000;
+    wait_for(LONG, "one to be fenced", || {
+        sent.extend(lab.fill(&route.source, 2, seq..seq + 10));
+        seq += 10;
+        pumps.iter().any(|pump| pump.failure().is_some())
+    });
+    let (dead, alive): (Vec<&Pump>, Vec<&Pump>) = pumps.iter().partition(|pump| pump.failure().is_some());
+    assert_eq!(alive.len(), 1, "exactly one lives on");
+    let why = dead[0].failure().unwrap();
+    assert!(why.contains("fenced") && why.contains("instance"), "{why}");
+    dead[0].stop(LONG).unwrap();
+    lab.wait_until_done(&alive, &route);
+    alive[0].stop(LONG).unwrap();
+    lab.check(&route, &sent);
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused() {
+    let lab = Lab::new("127.0.0.1:1".to_owned());
+    let check = |config: PumpConfig, expect: &str| {
+        let error = Pump::start(&lab.cluster, config, vec![], Arc::new(|_| Box::new(Judge))).err().unwrap().to_string();
+        assert!(error.contains(expect), "{error}");
+    };
+    let good = PumpConfig::new("group", "instance");
+    check(PumpConfig { group: String::new(), ..good.clone() }, "must not be empty");
+    check(PumpConfig { workers: 0, ..good.clone() }, "at least 1");
+    check(PumpConfig { transaction_timeout: good.session_timeout, ..good.clone() }, "shorter than the session timeout");
+    check(PumpConfig { commit_interval: good.transaction_timeout, ..good.clone() }, "commit interval");
+    check(PumpConfig { transaction_records: 0, ..good }, "at least 1");
+}
