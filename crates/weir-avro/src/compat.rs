@@ -3,9 +3,9 @@
 //!
 //! Named types match by unqualified name, or by an alias of the reader that is the writer's full name, as the
 //! specification and Java's `SchemaCompatibility` have it; kinds and paths are Java's too, so that registry clients
-//! know them. Two differences: a path inside a union branch starts at the root instead of at the branch, and two
-//! decimals match only with equal scale and precision, which the specification asks for and Java does not look at.
-//! Nothing here resolves data.
+//! know them. Where we differ from Java: a path inside a union branch starts at the root instead of at the branch; a
+//! missing branch is followed by its reasons where only one branch can be meant; and two decimals match only with equal
+//! scale and precision, which the specification asks for and Java does not look at. Nothing here resolves data.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -75,46 +75,49 @@ pub fn can_read(writer: &Schema, reader: &Schema) -> Vec<Incompatibility> {
     let readable = pairs.readable();
     let mut found = Vec::new();
     let mut seen = HashSet::new();
-    let mut open = vec![((writer.root(), reader.root()), String::new())];
-    while let Some((pair, path)) = open.pop() {
-        if readable[&pair] || !seen.insert(pair) {
-            continue;
-        }
-        match pairs.needs(pair) {
-            Needs::All(obstacles, parts) => {
-                let at = |o: Obstacle| Incompatibility { kind: o.0, path: pointer(&path, &o.1), message: o.2 };
-                found.extend(obstacles.into_iter().map(at));
-                open.extend(parts.into_iter().rev().map(|(step, part)| (part, path.clone() + &step)));
-            }
-            Needs::Any(_) => found.push(Incompatibility {
-                kind: IncompatibilityKind::MissingUnionBranch,
-                path: pointer(&path, ""),
-                message: format!(
-                    "no branch of the reader's union {} reads the writer's {}",
-                    reader.describe(pair.1),
-                    writer.describe(pair.0)
-                ),
-            }),
+    let mut open = vec![(String::new(), Need::Part((writer.root(), reader.root())))];
+    while let Some((path, need)) = open.pop() {
+        match need {
+            Need::Obstacle(kind, message) => found.push(Incompatibility { kind, path: pointer(path), message }),
+            Need::Part(pair) if readable[&pair] || !seen.insert(pair) => {}
+            Need::Part(pair) => match pairs.needs(pair) {
+                Needs::All(needs) => {
+                    open.extend(needs.into_iter().rev().map(|(step, need)| (format!("{path}{step}"), need)));
+                }
+                Needs::Any(near) => {
+                    let (a, b) = (writer.describe(pair.0), reader.describe(pair.1));
+                    let message = format!("no branch of the reader's union {b} reads the writer's {a}");
+                    let kind = IncompatibilityKind::MissingUnionBranch;
+                    found.push(Incompatibility { kind, path: pointer(path.clone()), message });
+                    // Where one branch alone is meant, what is wrong inside it is the reason.
+                    if let [only] = near[..] {
+                        open.push((path, Need::Part(only)));
+                    }
+                }
+            },
         }
     }
     found
 }
 
-fn pointer(path: &str, step: &str) -> String {
-    if path.is_empty() && step.is_empty() { "/".to_owned() } else { format!("{path}{step}") }
+fn pointer(path: String) -> String {
+    if path.is_empty() { "/".to_owned() } else { path }
 }
 
 /// A type of the writer and the type of the reader that is to read it.
 type Pair = (NodeId, NodeId);
-/// Kind, step of the path, message.
-type Obstacle = (IncompatibilityKind, String, String);
 
 /// What makes a pair readable.
 enum Needs {
-    /// No obstacle in the types themselves, and all the parts readable.
-    All(Vec<Obstacle>, Vec<(String, Pair)>),
+    /// No obstacle, and every part readable. Each has its step from the path of the pair.
+    All(Vec<(String, Need)>),
     /// One of the pairs readable.
     Any(Vec<Pair>),
+}
+
+enum Need {
+    Obstacle(IncompatibilityKind, String),
+    Part(Pair),
 }
 
 struct Pairs<'s> {
@@ -133,10 +136,13 @@ impl Pairs<'_> {
         let mut rules = Vec::new();
         while rules.len() < order.len() {
             let (sound, all, parts) = match self.needs(order[rules.len()]) {
-                Needs::All(obstacles, parts) => {
-                    (obstacles.is_empty(), true, parts.into_iter().map(|(_, pair)| pair).collect())
-                }
                 Needs::Any(pairs) => (true, false, pairs),
+                Needs::All(needs) => {
+                    let count = needs.len();
+                    let part = |(_, need)| if let Need::Part(pair) = need { Some(pair) } else { None };
+                    let parts: Vec<Pair> = needs.into_iter().filter_map(part).collect();
+                    (parts.len() == count, true, parts)
+                }
             };
             for pair in &parts {
                 if verdicts.insert(*pair, true).is_none() {
@@ -161,13 +167,13 @@ impl Pairs<'_> {
     fn needs(&self, (w, r): Pair) -> Needs {
         use IncompatibilityKind as I;
         let (writer, reader) = (self.writer.node(w), self.reader.node(r));
-        let mut obstacles = Vec::new();
-        let mut parts = Vec::new();
-        let mut hinder = |kind, step: String, message| obstacles.push((kind, step, message));
+        let mut needs = Vec::new();
+        let part = |step: String, pair: Pair| (step, Need::Part(pair));
+        let hinder = |kind, step: String, message: String| (step, Need::Obstacle(kind, message));
         let names = || (writer.name.as_deref().unwrap_or_default(), reader.name.as_deref().unwrap_or_default());
         match (&writer.kind, &reader.kind) {
             (Kind::Union { branches }, _) => {
-                parts.extend(branches.iter().enumerate().map(|(i, b)| (format!("/{i}"), (*b, r))));
+                needs.extend(branches.iter().enumerate().map(|(i, b)| part(format!("/{i}"), (*b, r))));
             }
             (_, Kind::Union { branches }) => {
                 // Branches of another type or name cannot match, whatever is inside them.
@@ -177,17 +183,13 @@ impl Pairs<'_> {
                 };
                 return Needs::Any(branches.iter().filter(near).map(|b| (w, *b)).collect());
             }
-            (a, b) if !promotes(a, b) => hinder(
-                I::TypeMismatch,
-                String::new(),
-                format!(
-                    "the reader's {} cannot read the writer's {}",
-                    self.reader.describe(r),
-                    self.writer.describe(w)
-                ),
-            ),
-            (Kind::Array { items: a }, Kind::Array { items: b }) => parts.push(("/items".to_owned(), (*a, *b))),
-            (Kind::Map { values: a }, Kind::Map { values: b }) => parts.push(("/values".to_owned(), (*a, *b))),
+            (a, b) if !promotes(a, b) => {
+                let (a, b) = (self.writer.describe(w), self.reader.describe(r));
+                let message = format!("the reader's {b} cannot read the writer's {a}");
+                needs.push(hinder(I::TypeMismatch, String::new(), message));
+            }
+            (Kind::Array { items: a }, Kind::Array { items: b }) => needs.push(part("/items".to_owned(), (*a, *b))),
+            (Kind::Map { values: a }, Kind::Map { values: b }) => needs.push(part("/values".to_owned(), (*a, *b))),
             _ => {}
         }
         if let (Some(_), Some(_)) = (&writer.name, &reader.name)
@@ -196,12 +198,12 @@ impl Pairs<'_> {
         {
             let (a, b) = names();
             let message = format!("the writer's type is named {a}, the reader's {b}; add an alias to the reader's");
-            hinder(I::NameMismatch, "/name".to_owned(), message);
+            needs.push(hinder(I::NameMismatch, "/name".to_owned(), message));
         }
         match (&writer.kind, &reader.kind) {
             (Kind::Fixed { size: a }, Kind::Fixed { size: b }) if a != b => {
                 let message = format!("the writer's {} has {a} bytes, the reader's {b}", names().0);
-                hinder(I::FixedSizeMismatch, "/size".to_owned(), message);
+                needs.push(hinder(I::FixedSizeMismatch, "/size".to_owned(), message));
             }
             (Kind::Enum { symbols: a, .. }, Kind::Enum { symbols: b, default }) => {
                 let missing: Vec<&str> = a.iter().filter(|s| !b.contains(s)).map(|s| &**s).collect();
@@ -211,7 +213,7 @@ impl Pairs<'_> {
                         names().1,
                         missing.join(", ")
                     );
-                    hinder(I::MissingEnumSymbols, "/symbols".to_owned(), message);
+                    needs.push(hinder(I::MissingEnumSymbols, "/symbols".to_owned(), message));
                 }
             }
             (Kind::Record { fields: a }, Kind::Record { fields: b }) => {
@@ -219,17 +221,15 @@ impl Pairs<'_> {
                     let named = |n: &str| a.iter().find(|f| &*f.name == n);
                     let source = named(&field.name).or_else(|| field.aliases.iter().find_map(|n| named(n)));
                     match source {
-                        Some(f) => parts.push((format!("/fields/{i}/type"), (f.node, field.node))),
+                        Some(f) => needs.push(part(format!("/fields/{i}/type"), (f.node, field.node))),
                         None if field.default.is_some() => {}
-                        None => hinder(
-                            I::ReaderFieldMissingDefaultValue,
-                            format!("/fields/{i}"),
-                            format!(
-                                "the reader's field {} is missing in the writer's {} and has no default; add one",
-                                field.name,
-                                names().0
-                            ),
-                        ),
+                        None => {
+                            let (field, record) = (&field.name, names().0);
+                            let message = format!(
+                                "the reader's field {field} is missing in the writer's {record} and has no default; add one"
+                            );
+                            needs.push(hinder(I::ReaderFieldMissingDefaultValue, format!("/fields/{i}"), message));
+                        }
                     }
                 }
             }
@@ -239,9 +239,9 @@ impl Pairs<'_> {
             && writer.logical != reader.logical
         {
             let message = "the decimals differ in precision or scale, so the reader would see another number";
-            hinder(I::TypeMismatch, String::new(), message.to_owned());
+            needs.push(hinder(I::TypeMismatch, String::new(), message.to_owned()));
         }
-        Needs::All(obstacles, parts)
+        Needs::All(needs)
     }
 }
 

@@ -4,6 +4,7 @@
 //! a named type is an index instead of a look-up, and so that recursion costs nothing.
 
 use std::collections::{BTreeMap, HashMap};
+use std::error::Error;
 
 use apache_avro::Schema as Parsed;
 use apache_avro::schema::{FixedSchema, InnerDecimalSchema, Name, UuidSchema};
@@ -180,7 +181,11 @@ impl Schema {
     /// # Errors
     /// [`SchemaError`] with the parser's reason, also when a reference is at fault.
     pub fn parse_with_references(json: &str, references: &[&str]) -> Result<Schema, SchemaError> {
-        let parse = |e: apache_avro::Error| SchemaError::Parse(e.to_string());
+        let parse = |e: apache_avro::Error| {
+            // The place in the text is in the cause, not in the error.
+            let causes = std::iter::successors(e.source(), |e| (*e).source());
+            SchemaError::Parse(causes.fold(e.to_string(), |text, cause| format!("{text}: {cause}")))
+        };
         let (main, known) = if references.is_empty() {
             (Parsed::parse_str(json).map_err(parse)?, Vec::new())
         } else {
@@ -498,6 +503,12 @@ mod tests {
         let s = Schema::parse_with_references(order, &[money]).unwrap();
         assert_eq!(s.find(&FieldPath::parse("total.cents")).map(|n| s.node(n).kind.name()), Some("long"));
         assert!(matches!(Schema::parse(order), Err(SchemaError::Parse(_) | SchemaError::UnknownType(_))));
+    }
+
+    #[test]
+    fn a_syntax_error_names_its_place() {
+        let error = Schema::parse("{\n  \"type\": long }").unwrap_err().to_string();
+        assert!(error.contains("line 2 column 11"), "{error}");
     }
 
     #[test]

@@ -272,7 +272,7 @@ impl Digits {
             None => (false, text.strip_prefix('+').unwrap_or(text)),
         };
         let (number, exponent) = match rest.split_once(['e', 'E']) {
-            Some((number, exponent)) => (number, exponent.parse::<i64>().ok()?),
+            Some((number, exponent)) => (number, exponent.parse::<i128>().ok()?),
             None => (rest, 0),
         };
         let (whole, fraction) = match number.split_once('.') {
@@ -283,7 +283,7 @@ impl Digits {
         if whole.is_empty() || !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) {
             return None;
         }
-        let scale = (fraction.len() as i64).checked_sub(exponent)?;
+        let scale = i64::try_from((fraction.len() as i128).checked_sub(exponent)?).ok()?;
         Some(Digits { negative, digits: format!("{whole}{fraction}"), scale })
     }
 

@@ -326,16 +326,17 @@ impl Walker {
         guard: &mut Guard,
         slots: &mut [Slot<'a>],
     ) -> Result<(), Fail> {
-        let start = cursor.at;
-        let failing = |kind| Failing::new(kind, start);
         let slot = 'value: {
             if let Some(null) = step.null {
-                match cursor.long().map_err(failing)? {
+                let start = cursor.at;
+                match cursor.long().map_err(|kind| Failing::new(kind, start))? {
                     n if n == i64::from(null) => break 'value Slot::Null,
                     0 | 1 => {}
-                    _ => return Err(failing(FaultKind::UnionOutOfRange)),
+                    _ => return Err(Failing::new(FaultKind::UnionOutOfRange, start)),
                 }
             }
+            let start = cursor.at;
+            let failing = |kind| Failing::new(kind, start);
             match step.op {
                 Op::Boolean => Slot::Bool(cursor.boolean().map_err(failing)?),
                 Op::Int => Slot::Long(cursor.int().map_err(failing)?),
