@@ -251,7 +251,7 @@ def quarantine_identity(wrong: Wrong, originals: dict):
             return 0
         came_from = tuple(added[f"weir.source.{part}"].decode() for part in ("topic", "partition", "offset"))
         originals[came_from] = (message.key(), message.value(), headers[:kept], message.timestamp())
-        for violation in json.loads(added["weir.violations"]):
+        for violation in json.loads(added["weir.violations"])["violations"]:
             reason = f"{violation.get('code')} {violation.get('rule')}"
             quarantine_identity.reasons[reason] = quarantine_identity.reasons.get(reason, 0) + 1
         return hash((message.key(), message.value(), tuple(headers[:kept]), message.timestamp(), message.partition()))
