@@ -36,7 +36,9 @@ fn run(generator: &Generator, ledger: &Ledger<'_>) -> Run {
         let output = match generator.verdict(id) {
             Verdict::Accepted => &mut run.accepted,
             Verdict::Quarantined(code) => {
-                let why = format!(r#"[{{"code":"{code}","path":"a"}},{{"code":"{code}","path":"b"}}]"#);
+                let why = format!(
+                    r#"{{"violations":[{{"code":"{code}","path":"a"}},{{"code":"{code}","path":"b"}}],"omitted":0}}"#
+                );
                 let (partition, offset) = (id.partition.to_string(), offset.to_string());
                 record.headers.extend(
                     [
@@ -142,10 +144,12 @@ fn an_order_upset() {
 
 #[test]
 fn a_wrong_verdict() {
-    let relabel = |run: &mut Run| set(&mut run.quarantined[0].record, "weir.violations", r#"[{"code":"FIELD_ENUM"}]"#);
+    let relabel = |run: &mut Run| {
+        set(&mut run.quarantined[0].record, "weir.violations", r#"{"violations":[{"code":"FIELD_ENUM"}]}"#)
+    };
     assert!(matches!(only(check(relabel)), Break::Verdict { .. }));
     let more = |run: &mut Run| {
-        let code = r#"[{"code":"FIELD_RANGE"},{"code":"PAYLOAD_MALFORMED"}]"#;
+        let code = r#"{"violations":[{"code":"FIELD_RANGE"},{"code":"PAYLOAD_MALFORMED"}]}"#;
         set(&mut run.quarantined[0].record, "weir.violations", code);
     };
     assert!(matches!(only(check(more)), Break::Verdict { .. }));
