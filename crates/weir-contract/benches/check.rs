@@ -1,6 +1,8 @@
 //! The check of one event against `apache_avro::from_avro_datum`, which decodes only, and a decoder by hand with the
 //! same rules. Prints a ratio for each beside criterion's report.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test or benchmark ends where its ground is missing")]
+
 #[path = "order/mod.rs"]
 mod order;
 

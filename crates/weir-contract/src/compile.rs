@@ -345,8 +345,10 @@ impl Compiler<'_> {
                 "tombstones mean nothing on a stream; did you mean `kind: table`?",
             );
         }
+        let mode = settings.mode.as_ref().map_or(Mode::Enforce, |at| at.value);
+        let mode = if self.contract.is_draft() { Mode::Shadow } else { mode };
         let mut enforced = |place: Place, what: String| {
-            let why = format!("in mode {}", if self.contract.is_draft() { "shadow" } else { "enforce" });
+            let why = format!("in mode {}", mode.name());
             self.promises.push(Promise { place, what, how: How::PerEvent, why });
         };
         if let Some(at) = &settings.key {

@@ -1,10 +1,8 @@
 //! A clean event costs no allocation, and what a dirty one costs is bounded.
 
+use crate::order;
 use weir_avro::Slot;
 use weir_contract::{Event, MAX_VIOLATIONS, Mode, compile, read};
-
-#[path = "../../benches/order/mod.rs"]
-mod order;
 
 #[test]
 fn a_clean_event_allocates_nothing() {
