@@ -1,0 +1,194 @@
+//! `weir apply`: contracts become topics, subjects and records of the contracts topic.
+//!
+//! First everything is read and compared, then everything is shown, then everything is done, in the order topics,
+//! subjects, contracts: the enforcer hears of a contract when all it needs is there. A run that was cut short is
+//! taken up by the next one.
+
+pub mod plan;
+mod wanted;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_contract::{CONTRACTS_TOPIC, ContractRecord, Severity};
+use weir_kafka::{NewTopic, Outgoing, Writer};
+
+use crate::args::Apply;
+use crate::contracts::{ContractFile, load_all};
+use crate::kafka::Kafka;
+use crate::output::{Out, ask, count, say};
+use crate::quarantine::markers;
+use crate::registry::Registry;
+use crate::{Exit, Failure};
+use plan::{Contract, Observed, Step, Subject, Topic, Wanted, plan};
+
+/// Shows what has to be done and, where it may, does it.
+///
+/// # Errors
+/// [`Failure::No`] when the contracts have errors or the cluster forbids them: then nothing was changed.
+pub fn run(arguments: &Apply) -> Result<Exit, Failure> {
+    let files = load_all(&arguments.paths)?;
+    let wanted = usable(&files)?;
+    let kafka = Kafka::connect(&arguments.kafka)?;
+    let registry = Registry::new(&arguments.registry.registry)?;
+    let steps = compare(&wanted, &kafka, &registry)?;
+    if steps.is_empty() {
+        say(format_args!("nothing to do: the cluster is as {} ask", count(files.len() as u64, "contract")));
+        return Ok(Exit::Done);
+    }
+    let mut out = Out::new();
+    for step in &steps {
+        if arguments.json {
+            out.json(&step.json())?;
+        } else {
+            out.line(step)?;
+        }
+    }
+    out.flush()?;
+    let number = count(steps.len() as u64, "step");
+    if arguments.dry_run {
+        say(format_args!("{number} to do; run without --dry-run to do them"));
+        return Ok(Exit::Differs);
+    }
+    if !arguments.yes {
+        match ask(&format!("do {number}?")) {
+            Some(true) => {}
+            Some(false) => return Err(Failure::No("nothing was applied".to_owned())),
+            None => return Err(Failure::Usage("nobody to ask; add --yes to apply or --dry-run to look".to_owned())),
+        }
+    }
+    perform(&steps, &kafka, &registry)?;
+    say(format_args!("{number} done"));
+    Ok(Exit::Done)
+}
+
+/// Applies contracts without asking; the number of steps that it took.
+///
+/// # Errors
+/// As [`run`].
+pub fn apply(files: &[ContractFile], kafka: &Kafka, registry: &Registry) -> Result<usize, Failure> {
+    let steps = compare(&usable(files)?, kafka, registry)?;
+    perform(&steps, kafka, registry)?;
+    Ok(steps.len())
+}
+
+/// What contracts ask, if none of them has an error.
+fn usable(files: &[ContractFile]) -> Result<Wanted, Failure> {
+    let findings = files.iter().flat_map(|file| &file.diagnostics);
+    let errors: Vec<_> = findings.filter(|finding| finding.severity == Severity::Error).collect();
+    if !errors.is_empty() {
+        for error in &errors {
+            say(error);
+        }
+        let errors = count(errors.len() as u64, "error");
+        return Err(Failure::No(format!("nothing was applied: the contracts have {errors}; correct them")));
+    }
+    wanted::wanted(files)
+}
+
+fn compare(wanted: &Wanted, kafka: &Kafka, registry: &Registry) -> Result<Vec<Step>, Failure> {
+    let observed = observe(wanted, kafka, registry)?;
+    plan(wanted, &observed).map_err(|problems| {
+        for problem in &problems {
+            say(problem);
+        }
+        let problems = count(problems.len() as u64, "problem");
+        Failure::No(format!("nothing was applied: {problems} with the cluster as it is"))
+    })
+}
+
+fn observe(wanted: &Wanted, kafka: &Kafka, registry: &Registry) -> Result<Observed, Failure> {
+    let fail = |error| kafka.failure(error);
+    let all = kafka.admin().topics().map_err(fail)?;
+    let names: BTreeSet<&str> =
+        wanted.topics.iter().flat_map(|group| &group.topics).map(|topic| topic.name.as_str()).collect();
+    let there: Vec<&str> = names.into_iter().filter(|name| all.contains_key(*name)).collect();
+    let mut observed = Observed::default();
+    if !there.is_empty() {
+        for (topic, configs) in kafka.admin().configs(&there).map_err(fail)? {
+            let partitions = all.get(&topic).copied().and_then(|count| u32::try_from(count).ok()).unwrap_or_default();
+            let configs = configs.into_iter().map(|(name, config)| (name, config.value)).collect();
+            observed.topics.insert(topic, Topic { partitions, configs });
+        }
+    }
+    for subject in &wanted.subjects {
+        let versions = registry.versions(&subject.subject)?;
+        let registered = match versions.is_empty() {
+            true => false,
+            false => registry.look_up(&subject.subject, &subject.schema)?.is_some(),
+        };
+        let current = Subject {
+            level: registry.level(Some(&subject.subject))?,
+            registered,
+            versions: versions.into_iter().map(|one| (one.version.unwrap_or_default(), one.schema)).collect(),
+        };
+        observed.subjects.insert(subject.subject.clone(), current);
+    }
+    observed.level = registry.level(None)?;
+    if all.contains_key(CONTRACTS_TOPIC) {
+        observed.contracts = published(kafka)?;
+    }
+    Ok(observed)
+}
+
+/// The contracts of the cluster and what they govern.
+fn published(kafka: &Kafka) -> Result<BTreeMap<String, Contract>, Failure> {
+    let contracts = crate::published::records(kafka)?.into_iter().map(|(id, record)| {
+        let read = ContractRecord::from_json(&record).ok();
+        let compiled = read.as_ref().and_then(|read| read.compile().0);
+        let objects = compiled.iter().flat_map(|compiled| &compiled.objects);
+        let topics = objects.map(|object| object.topic().to_owned()).collect();
+        let version = read.map_or_else(|| "unreadable".to_owned(), |read| read.version);
+        (id, Contract { version, record, topics })
+    });
+    Ok(contracts.collect())
+}
+
+fn perform(steps: &[Step], kafka: &Kafka, registry: &Registry) -> Result<(), Failure> {
+    let fail = |error| kafka.failure(error);
+    let mut writer = Writer::open(kafka.config(), 1).map_err(fail)?;
+    for (done, step) in steps.iter().enumerate() {
+        let outcome = match step {
+            Step::CreateTopic { topic, partitions, configs } => {
+                let mut new = NewTopic::new(topic, i32::try_from(*partitions).unwrap_or(i32::MAX));
+                new.configs = configs.clone();
+                kafka.admin().create_topic(&new).map_err(fail).and_then(|_| forget_replays(topic, kafka, &mut writer))
+            }
+            Step::AddPartitions { topic, new, .. } => {
+                kafka.admin().set_partitions(topic, i32::try_from(*new).unwrap_or(i32::MAX)).map_err(fail)
+            }
+            Step::SetConfig { topic, changes } => {
+                let changes = changes.iter().map(|(name, _, new)| (name.clone(), new.clone())).collect();
+                kafka.admin().alter_configs(topic, &changes).map_err(fail)
+            }
+            Step::SetLevel { subject, new, .. } => registry.set_level(subject, *new),
+            Step::Register { subject, schema, .. } => registry.register(subject, schema).map(drop),
+            Step::Publish { contract, record, .. } => {
+                let record = Outgoing {
+                    topic: CONTRACTS_TOPIC,
+                    key: Some(contract.as_bytes()),
+                    value: Some(record),
+                    ..Outgoing::default()
+                };
+                writer.write(&record).map(drop).map_err(fail)
+            }
+        };
+        outcome.inspect_err(|_| {
+            let left = count((steps.len() - done) as u64, "step");
+            say(format_args!("stopped at: {step}\n{left} not done; run this again once the cause is gone"));
+        })?;
+    }
+    Ok(())
+}
+
+/// A topic that is made anew counts its offsets from the start: what was noted about its predecessor would be taken
+/// for its own.
+fn forget_replays(topic: &str, kafka: &Kafka, writer: &mut Writer) -> Result<(), Failure> {
+    if !topic.ends_with(crate::quarantine::SUFFIX) {
+        return Ok(());
+    }
+    for key in markers::Markers::read(kafka, topic)?.keys(topic) {
+        let tombstone = Outgoing { topic: markers::TOPIC, key: Some(key.as_bytes()), ..Outgoing::default() };
+        writer.write(&tombstone).map_err(|error| kafka.failure(error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,328 @@
+//! The arguments of every command. Reading them is all this module does.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Contract-governed event streaming.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, about, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 done; 1 the answer is no (lint errors, broken events, failed records); \
+3 the cluster is not as asked; 64 wrong usage; 69 a service cannot be reached; 70 anything else.")]
+pub struct Weir {
+    /// What is logged to stderr, as a tracing filter.
+    #[arg(long, env = "WEIR_LOG", default_value = "warn", global = true)]
+    pub log: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read contracts strictly and report everything that is wrong or cannot be kept.
+    Lint(Lint),
+    /// Check events in a file against a contract, offline.
+    Check(Check),
+    /// Explain a violation code.
+    Explain(Explain),
+    /// Create topics, register schemas and publish contracts, after showing what will be done.
+    Apply(Apply),
+    /// Write JSON lines or CSV to a topic as Avro.
+    Produce(Produce),
+    /// Read a topic as readable JSON lines.
+    Consume(Consume),
+    /// Look at quarantined events and replay them.
+    Quarantine(Quarantine),
+    /// Run the mesh in one process and show it live.
+    Up(Up),
+    /// Print the completions of a shell.
+    Completions(Completions),
+}
+
+/// Where Kafka is.
+#[derive(Debug, Clone, Args)]
+pub struct KafkaArgs {
+    /// Kafka bootstrap servers, as host:port[,host:port].
+    #[arg(long, env = "WEIR_KAFKA", default_value = "127.0.0.1:9092")]
+    pub kafka: String,
+    /// A librdkafka property as name=value. Can be repeated.
+    #[arg(long = "kafka-property", env = "WEIR_KAFKA_PROPERTIES", value_delimiter = ';')]
+    pub kafka_properties: Vec<String>,
+}
+
+/// Where the schema registry is.
+#[derive(Debug, Clone, Args)]
+pub struct RegistryArgs {
+    /// Base URL of the schema registry.
+    #[arg(long, env = "WEIR_REGISTRY", default_value = "http://127.0.0.1:8081")]
+    pub registry: String,
+}
+
+/// `weir lint`.
+#[derive(Debug, Args)]
+pub struct Lint {
+    /// Contract files, or folders that are searched for *.odcs.yaml.
+    #[arg(default_value = "contracts")]
+    pub paths: Vec<PathBuf>,
+    /// One JSON object per line: diagnostics, then promises.
+    #[arg(long)]
+    pub json: bool,
+    /// Also list every promise: what is enforced per event, what is only measured, what cannot be.
+    #[arg(long)]
+    pub promises: bool,
+}
+
+/// `weir check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The contract.
+    pub contract: PathBuf,
+    /// Events: JSON lines or CSV with a header line; - is stdin.
+    pub events: PathBuf,
+    /// The topic, where the contract has more than one.
+    #[arg(long)]
+    pub topic: Option<String>,
+    /// How the file is written; by its ending where not given.
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// One JSON object per broken event.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How a file of events is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One JSON object per line.
+    Jsonl,
+    /// Comma separated values with a header line.
+    Csv,
+}
+
+/// `weir explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The code, such as FIELD_RANGE; all codes are listed where none is given.
+    pub code: Option<String>,
+}
+
+/// `weir apply`.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// Contract files, or folders that are searched for *.odcs.yaml.
+    #[arg(default_value = "contracts")]
+    pub paths: Vec<PathBuf>,
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// Registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// Do it without asking.
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    /// Only show what would be done; exit 3 if that is anything.
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
+    /// The steps as JSON lines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `weir produce`.
+#[derive(Debug, Args)]
+pub struct Produce {
+    /// The contract the events are of: names topic, schema, subject and key.
+    #[arg(long)]
+    pub contract: PathBuf,
+    /// The topic to write to, where it is not the contract's landing (or product) topic.
+    #[arg(long)]
+    pub topic: Option<String>,
+    /// Events: JSON lines or CSV with a header line; - is stdin.
+    #[arg(long, default_value = "-")]
+    pub file: PathBuf,
+    /// How the file is written; by its ending where not given.
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// Registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// Go on behind events that cannot be encoded; they are named on stderr and the exit code is 1.
+    #[arg(long)]
+    pub keep_going: bool,
+    /// No progress bar.
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// The counts as one JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `weir consume`.
+#[derive(Debug, Args)]
+pub struct Consume {
+    /// The topic.
+    pub topic: String,
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// Registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// Stop after as many events.
+    #[arg(long, short = 'n')]
+    pub max: Option<u64>,
+    /// Go on when the end is reached, until interrupted.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only this partition.
+    #[arg(long)]
+    pub partition: Option<i32>,
+    /// The first offset of each partition.
+    #[arg(long, default_value_t = 0)]
+    pub offset: i64,
+    /// Avro's JSON encoding (unions tagged) instead of plain JSON.
+    #[arg(long)]
+    pub avro_json: bool,
+    /// Whole records: topic, partition, offset, timestamp, key, headers and value.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `weir quarantine`.
+#[derive(Debug, Args)]
+pub struct Quarantine {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: QuarantineCommand,
+}
+
+/// The commands of `weir quarantine`.
+#[derive(Debug, Subcommand)]
+pub enum QuarantineCommand {
+    /// List quarantined events, a line each, with their reasons.
+    List(QuarantineList),
+    /// Show one quarantined event whole.
+    Show(QuarantineShow),
+    /// Check quarantined events against the current contract and send those that pass now.
+    Replay(QuarantineReplay),
+}
+
+/// Which events of a quarantine.
+#[derive(Debug, Clone, Args)]
+pub struct Selection {
+    /// The product topic (or its quarantine topic).
+    pub topic: String,
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// Registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// Only events with this violation code.
+    #[arg(long)]
+    pub code: Option<String>,
+    /// Only events that broke this rule.
+    #[arg(long)]
+    pub rule: Option<String>,
+}
+
+/// `weir quarantine list`.
+#[derive(Debug, Args)]
+pub struct QuarantineList {
+    /// Which events.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Stop after as many.
+    #[arg(long, short = 'n')]
+    pub max: Option<u64>,
+    /// Only the counts per code and rule.
+    #[arg(long)]
+    pub summary: bool,
+    /// Also those that were replayed since.
+    #[arg(long)]
+    pub all: bool,
+    /// One JSON object per event.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `weir quarantine show`.
+#[derive(Debug, Args)]
+pub struct QuarantineShow {
+    /// The product topic (or its quarantine topic).
+    pub topic: String,
+    /// The event, as partition:offset in the quarantine topic.
+    pub position: String,
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// Registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// As one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `weir quarantine replay`.
+#[derive(Debug, Args)]
+pub struct QuarantineReplay {
+    /// Which events.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Only say how many would pass.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Events that were tried this often are left alone.
+    #[arg(long, default_value_t = 5)]
+    pub max_attempts: u32,
+    /// The counts as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `weir up`.
+#[derive(Debug, Args)]
+pub struct Up {
+    /// The Kafka to run on.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// Address of the schema registry that is started.
+    #[arg(long, default_value = "127.0.0.1:8081")]
+    pub registry_listen: SocketAddr,
+    /// Address of the enforcer's metrics and health.
+    #[arg(long, default_value = "127.0.0.1:9464")]
+    pub enforcer_listen: SocketAddr,
+    /// The contracts to apply.
+    #[arg(long, default_value = "contracts")]
+    pub contracts: PathBuf,
+    /// Events per second that the retail company emits; 0 emits none.
+    #[arg(long, default_value_t = 200)]
+    pub rate: u32,
+    /// Share of the events that break their contract, 0 to 1.
+    #[arg(long, default_value_t = 0.03)]
+    pub broken: f64,
+    /// Seed of the retail company.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Stop after as many seconds.
+    #[arg(long)]
+    pub seconds: Option<u64>,
+    /// No live table: print `ready` when all is running, then only what goes wrong.
+    #[arg(long)]
+    pub headless: bool,
+}
+
+/// `weir completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell.
+    pub shell: clap_complete::Shell,
+}

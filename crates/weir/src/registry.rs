@@ -1,0 +1,138 @@
+//! The schema registry for a command: `weir_registry`, waited for, with failures that have an exit code.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::runtime::Runtime;
+use weir_registry::{Answer, Compatibility, Config, Registered, RequestError, Resolution, Resolved, SchemaId};
+
+use crate::Failure;
+
+/// A client of the registry at one address, for one thread that may wait.
+pub struct Registry {
+    address: String,
+    client: weir_registry::Registry,
+    runtime: Runtime,
+}
+
+impl Registry {
+    /// Nothing is asked yet.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when `address` is no http or https URL.
+    pub fn new(address: &str) -> Result<Registry, Failure> {
+        // The one thread fetches in the background what the command's own thread waits for.
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().context("no runtime")?;
+        let client = weir_registry::Registry::new(Config::new([address]), runtime.handle().clone())
+            .map_err(|error| Failure::Usage(format!("--registry: {error}")))?;
+        Ok(Registry { address: address.trim_end_matches('/').to_owned(), client, runtime })
+    }
+
+    /// The client itself, for who must not wait.
+    pub fn client(&self) -> &weir_registry::Registry {
+        &self.client
+    }
+
+    /// The schema of an id, or why there is none: the registry says so in its own words, or the schema is unusable.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`] when the registry does not answer.
+    pub fn resolve(&self, id: SchemaId) -> Result<Result<Arc<Resolved>, String>, Failure> {
+        // What is known already needs no runtime.
+        let answer = match self.client.resolve(id) {
+            Resolution::Pending => self.runtime.block_on(self.client.resolved(id)),
+            answer => answer,
+        };
+        match answer {
+            Answer::Ready(resolved) => Ok(Ok(resolved)),
+            Answer::NoSuchId => Ok(Err(format!("schema id {id} is not registered"))),
+            Answer::Unusable(reason) => Ok(Err(format!("the schema of id {id} cannot be used: {reason}"))),
+            Answer::Unavailable(reason) => Err(self.unreachable(&reason)),
+            Answer::Pending => Err(self.unreachable("no answer")),
+        }
+    }
+
+    /// The version of a subject that holds exactly this schema, if there is one.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`] when the registry does not answer, [`Failure::Other`] when it refuses.
+    pub fn look_up(&self, subject: &str, schema: &str) -> Result<Option<Registered>, Failure> {
+        self.wait(self.client.look_up(subject, schema, &[]))
+    }
+
+    /// Registers a schema; one that is already there keeps its id.
+    ///
+    /// # Errors
+    /// As [`Registry::look_up`].
+    pub fn register(&self, subject: &str, schema: &str) -> Result<Registered, Failure> {
+        self.wait(self.client.register(subject, schema, &[]))
+    }
+
+    /// All versions of a subject, oldest first; none where it does not exist.
+    ///
+    /// # Errors
+    /// As [`Registry::look_up`].
+    pub fn versions(&self, subject: &str) -> Result<Vec<Registered>, Failure> {
+        self.wait(self.client.versions(subject))
+    }
+
+    /// The compatibility level the subject has by itself, if it has one; that of all others for `None`.
+    ///
+    /// # Errors
+    /// As [`Registry::look_up`].
+    pub fn level(&self, subject: Option<&str>) -> Result<Option<Compatibility>, Failure> {
+        self.wait(self.client.compatibility(subject))
+    }
+
+    /// Sets the compatibility level of a subject.
+    ///
+    /// # Errors
+    /// As [`Registry::look_up`].
+    pub fn set_level(&self, subject: &str, level: Compatibility) -> Result<(), Failure> {
+        self.wait(self.client.set_compatibility(Some(subject), level))
+    }
+
+    fn wait<T>(&self, request: impl Future<Output = Result<T, RequestError>>) -> Result<T, Failure> {
+        self.runtime.block_on(request).map_err(|error| match error {
+            RequestError::Unavailable(reason) => self.unreachable(&reason),
+            RequestError::Refused { code, message } => {
+                Failure::other(format!("the schema registry at {} refuses: {message} ({code})", self.address))
+            }
+        })
+    }
+
+    /// The failure of a registry that does not answer.
+    pub fn unreachable(&self, reason: &str) -> Failure {
+        let address = &self.address;
+        Failure::Unreachable(format!(
+            "the schema registry at {address} cannot be reached ({reason}); start it or correct --registry"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_must_be_a_url() {
+        for address in ["127.0.0.1:8081", "", "ftp://host"] {
+            let failure = Registry::new(address).err().unwrap();
+            assert_eq!(failure.exit(), crate::Exit::Usage, "{address}: {failure}");
+        }
+    }
+
+    #[test]
+    fn a_registry_that_is_away_is_named_with_its_address() {
+        // A port that was free a moment ago: nobody listens there.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let registry = Registry::new(&format!("http://127.0.0.1:{port}/")).unwrap();
+        let address = format!("the schema registry at http://127.0.0.1:{port} cannot be reached");
+        for failure in [registry.versions("s").unwrap_err(), registry.resolve(SchemaId::Id(1)).unwrap_err()] {
+            assert_eq!(failure.exit(), crate::Exit::Unreachable);
+            assert!(failure.to_string().starts_with(&address), "{failure}");
+        }
+    }
+}

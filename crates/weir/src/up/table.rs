@@ -1,0 +1,125 @@
+//! The live table: counts in, lines out. It knows neither the enforcer nor the terminal.
+
+use crate::output::thousands;
+
+/// What is known of one product at one moment. Counts run from the start of the process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Product {
+    /// The product topic.
+    pub topic: String,
+    /// Events read from the landing topic.
+    pub received: u64,
+    /// Events written to the product topic, marked ones included.
+    pub accepted: u64,
+    /// Those of the accepted that are marked.
+    pub warned: u64,
+    /// Events written to the quarantine topic.
+    pub quarantined: u64,
+    /// Events that wait in the landing topic, where it is known.
+    pub lag: Option<u64>,
+    /// Broken promises and how often each broke, most often first.
+    pub reasons: Vec<(String, u64)>,
+}
+
+/// How many reasons a line names.
+const REASONS: usize = 3;
+const HEADER: [&str; 8] = ["PRODUCT", "RECEIVED", "ACCEPTED", "WARNED", "QUARANTINED", "RATE/S", "LAG", "TOP REASONS"];
+
+/// The table with a header and a line of totals; `before` is the state `seconds` ago, for the rates.
+pub fn render(products: &[Product], before: &[Product], seconds: f64) -> String {
+    let mut rows: Vec<[String; 8]> = vec![HEADER.map(str::to_owned)];
+    let mut total = Product { topic: "total".to_owned(), lag: Some(0), ..Product::default() };
+    let mut total_rate = 0.0;
+    for product in products {
+        let old = before.iter().find(|old| old.topic == product.topic).map_or(0, |old| old.received);
+        let rate = if seconds > 0.0 { product.received.saturating_sub(old) as f64 / seconds } else { 0.0 };
+        total_rate += rate;
+        total.received += product.received;
+        total.accepted += product.accepted;
+        total.warned += product.warned;
+        total.quarantined += product.quarantined;
+        total.lag = total.lag.zip(product.lag).map(|(sum, lag)| sum + lag);
+        rows.push(row(product, rate));
+    }
+    rows.push(row(&total, total_rate));
+    let mut widths = [0; 8];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let lines: Vec<String> = rows.iter().map(|row| line(row, &widths)).collect();
+    lines.join("\n")
+}
+
+fn row(product: &Product, rate: f64) -> [String; 8] {
+    let reasons: Vec<String> =
+        product.reasons.iter().take(REASONS).map(|(reason, times)| format!("{reason} {}", thousands(*times))).collect();
+    [
+        product.topic.clone(),
+        thousands(product.received),
+        thousands(product.accepted),
+        thousands(product.warned),
+        thousands(product.quarantined),
+        if rate < 10.0 { format!("{rate:.1}") } else { thousands(rate.round() as u64) },
+        product.lag.map_or_else(|| "-".to_owned(), thousands),
+        reasons.join(", "),
+    ]
+}
+
+/// Names and reasons to the left, numbers to the right.
+fn line(row: &[String; 8], widths: &[usize; 8]) -> String {
+    let mut line = String::new();
+    for (index, (cell, width)) in row.iter().zip(widths).enumerate() {
+        if index > 0 {
+            line.push_str("  ");
+        }
+        match index {
+            0 => line.push_str(&format!("{cell:<width$}")),
+            7 => line.push_str(cell),
+            _ => line.push_str(&format!("{cell:>width$}")),
+        }
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_a_header_a_line_per_product_and_totals() {
+        let before = [Product { topic: "sales.transactions".to_owned(), received: 1_000, ..Product::default() }];
+        let products = [
+            Product {
+                topic: "sales.transactions".to_owned(),
+                received: 3_345,
+                accepted: 3_300,
+                warned: 2,
+                quarantined: 45,
+                lag: Some(7),
+                reasons: vec![("FIELD_RANGE quantity".to_owned(), 40), ("RULE_FAILED coupons".to_owned(), 5)],
+            },
+            Product { topic: "marketing.coupons".to_owned(), received: 3, accepted: 3, ..Product::default() },
+        ];
+        assert_eq!(
+            render(&products, &before, 2.0),
+            "\
+PRODUCT             RECEIVED  ACCEPTED  WARNED  QUARANTINED  RATE/S  LAG  TOP REASONS
+sales.transactions     3,345     3,300       2           45   1,173    7  FIELD_RANGE quantity 40, RULE_FAILED coupons 5
+marketing.coupons          3         3       0            0     1.5    -
+total                  3,348     3,303       2           45   1,174    -"
+        );
+    }
+
+    #[test]
+    fn nothing_is_known_at_first() {
+        assert_eq!(
+            render(&[], &[], 0.0),
+            "\
+PRODUCT  RECEIVED  ACCEPTED  WARNED  QUARANTINED  RATE/S  LAG  TOP REASONS
+total           0         0       0            0     0.0    0"
+        );
+    }
+}
