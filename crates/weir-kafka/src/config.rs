@@ -137,6 +137,9 @@ impl ClusterConfig {
                 ("auto.offset.reset", "earliest"),
                 ("enable.partition.eof", "true"),
                 ("check.crcs", "true"),
+                // Without a meaning where nobody joins, and checked against each other all the same.
+                ("session.timeout.ms", "45000"),
+                ("max.poll.interval.ms", "300000"),
             ],
         )
     }

@@ -37,6 +37,8 @@ impl ConsumerContext for Quiet {}
 /// librdkafka repeats itself while a broker is away, so that even its errors are no more than warnings here.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
+        // One set of properties serves producers and consumers; each warns of those meant for the other.
+        _ if facility == "CONFWARN" => tracing::debug!(target: "librdkafka", facility, message),
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             tracing::error!(target: "librdkafka", facility, message);
         }

@@ -50,13 +50,15 @@ pub(super) struct Transaction<'s> {
     producer: Option<Native>,
     batch_size: usize,
     opened: Option<Instant>,
+    /// Whether the coordinator may have been told to commit.
+    ending: bool,
     records: usize,
     bytes: usize,
 }
 
 impl<'s> Transaction<'s> {
     pub(super) fn new(shared: &'s Shared, worker: usize) -> Transaction<'s> {
-        Transaction { shared, worker, producer: None, batch_size: 0, opened: None, records: 0, bytes: 0 }
+        Transaction { shared, worker, producer: None, batch_size: 0, opened: None, ending: false, records: 0, bytes: 0 }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -76,6 +78,11 @@ impl<'s> Transaction<'s> {
     /// Whether the coordinator may have aborted the open transaction because it took too long.
     pub(super) fn may_have_timed_out(&self) -> bool {
         self.opened.is_some_and(|opened| opened.elapsed() >= self.shared.config.transaction_timeout)
+    }
+
+    /// Whether the open transaction may have been committed; if not, it is undone once it has an end at all.
+    pub(super) fn may_be_committed(&self) -> bool {
+        self.ending
     }
 
     /// A new producer, which becomes the owner of the transactional id: what an older one left open is undone. Tries
@@ -173,6 +180,7 @@ impl<'s> Transaction<'s> {
         producer.context().reset();
         producer.begin_transaction().map_err(|error| self.judge(producer, "begin", &error))?;
         self.opened = Some(Instant::now());
+        self.ending = false;
         self.records = 0;
         self.bytes = 0;
         Ok(())
@@ -223,6 +231,7 @@ impl<'s> Transaction<'s> {
         self.shared
             .watched(self.worker, || producer.send_offsets_to_transaction(positions, &metadata, Timeout::Never))
             .map_err(|error| self.judge(producer, "send offsets", &error))?;
+        self.ending = true;
         self.shared.watched(self.worker, || producer.commit_transaction(Timeout::Never)).map_err(|error| {
             match self.judge(producer, "commit", &error) {
                 fenced @ Trouble::Fenced(_) => fenced,
@@ -232,6 +241,7 @@ impl<'s> Transaction<'s> {
             }
         })?;
         self.opened = None;
+        self.ending = false;
         Ok(())
     }
 
@@ -257,6 +267,7 @@ impl<'s> Transaction<'s> {
         let producer = self.producer.take();
         self.shared.watched(self.worker, || drop(producer));
         self.opened = None;
+        self.ending = false;
     }
 
     fn why_undelivered(&self, step: &str) -> Trouble {

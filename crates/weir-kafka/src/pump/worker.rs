@@ -436,12 +436,9 @@ impl<'c> Session<'c, '_, '_> {
             Trouble::Abort(_) | Trouble::Refused { .. } => self.transaction.abort(),
             other => Err(other),
         };
+        let may_be_committed = self.transaction.may_be_committed();
         match ended {
-            Ok(()) => self.lanes.iter_mut().for_each(|(_, lane)| {
-                if let Some(offset) = lane.progress.abort() {
-                    lane.rewind = Some(offset);
-                }
-            }),
+            Ok(()) => {}
             // The coordinator ends an epoch for two reasons: a newer owner, or a transaction that took too long. One
             // that was shorter than the timeout leaves only the first, and two that fence each other for ever would
             // be the worst: this one ends.
@@ -450,9 +447,14 @@ impl<'c> Session<'c, '_, '_> {
             }
             Err(Trouble::Doubt(_) | Trouble::Fenced(_)) => {
                 self.transaction.connect()?;
-                self.settle()?;
+                if may_be_committed {
+                    self.settle()?;
+                }
             }
             Err(other) => return Err(other),
+        }
+        for (_, lane) in self.lanes.iter_mut() {
+            lane.rewind = lane.progress.abort().or(lane.rewind);
         }
         for message in batch.drain(..) {
             if let Some(lane) = self.lanes.get_mut(message.topic(), message.partition()) {
