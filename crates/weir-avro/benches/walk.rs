@@ -41,7 +41,7 @@ fn walk(c: &mut Criterion) {
     let order = json!({"order_id": "ord-2024-000184467", "customer_id": "cust-0099213", "placed_at": "2024-02-29T08:30:00.125Z",
         "status": "PAID", "currency": "EUR", "total": 129.95, "discount": 10.5, "quantity": 3, "store_id": 4711,
         "coupon": "SPRING-2024", "email": "jane.doe@example.com", "gift": false,
-        "address": {"street": "Lange Strasse 112", "zip": "10243", "city": "Berlin"}});
+        "address": {"street": "Lange Strasse 112, Hinterhaus, 3. Stock links", "zip": "10243", "city": "Berlin"}});
     let payload = from_json(&schema, &order, JsonForm::Plain).unwrap();
     let mut group = c.benchmark_group(format!("order of {} bytes", payload.len()));
     group.throughput(Throughput::Elements(1));

@@ -152,3 +152,26 @@ fn a_few_bytes_do_not_grow_into_a_large_json() {
         assert_eq!(of(most + 2).unwrap_err().kind, FaultKind::TooManyItems);
     }
 }
+
+#[test]
+fn siblings_are_no_levels() {
+    let schema = Arc::new(Schema::parse(TREE).unwrap());
+    let value = json!({"c": vec![json!({"c": [{"c": []}]}); 1000]});
+    let payload = from_json(&schema, &value, JsonForm::Plain).unwrap();
+    for wanted in [&[][..], &[FieldPath::parse("c")]] {
+        let walker = Walker::new(schema.clone(), wanted, Limits::default()).unwrap();
+        assert_eq!(walker.walk(&payload, &mut Vec::new()), Ok(()));
+    }
+    assert_eq!(to_json(&schema, &payload, JsonForm::Plain), Ok(value));
+}
+
+#[test]
+fn a_field_is_wanted_once_and_exists() {
+    let schema = Arc::new(Schema::parse(ORDER).unwrap());
+    let error = |wanted: &[&str]| {
+        let wanted: Vec<_> = wanted.iter().map(|p| FieldPath::parse(p)).collect();
+        Walker::new(schema.clone(), &wanted, Limits::default()).unwrap_err().to_string()
+    };
+    assert_eq!(error(&["id", "note", "id"]), "the field id is wanted twice; name it once");
+    assert_eq!(error(&["lines.sku"]), "the schema has no field lines.sku; use a field of the schema");
+}
