@@ -104,9 +104,6 @@ pub enum WalkerError {
     /// A wanted field is not in the schema.
     #[error("the schema has no field {0}; use a field of the schema")]
     UnknownField(FieldPath),
-    /// A field is wanted twice, so that one of its slots would stay empty.
-    #[error("the field {0} is wanted twice; name it once")]
-    WantedTwice(FieldPath),
 }
 
 /// A fault on its way up, which gains a segment of its path at each level.
@@ -239,10 +236,11 @@ enum Op {
 }
 
 impl Walker {
-    /// Compiles `schema` so that slot `i` of a walk holds the field `wanted[i]`.
+    /// Compiles `schema` so that slot `i` of a walk holds the field `wanted[i]`. A path that is given again is a place
+    /// kept for the caller: only its first slot is filled, the others stay [`Slot::Absent`].
     ///
     /// # Errors
-    /// [`WalkerError`] for a path that does not lead through records to a field, and for one given twice.
+    /// [`WalkerError::UnknownField`] for a path that does not lead through records to a field.
     pub fn new(schema: Arc<Schema>, wanted: &[FieldPath], limits: Limits) -> Result<Walker, WalkerError> {
         let mut walker = Walker {
             root: Step { name: Box::default(), node: schema.root(), op: Op::Any, null: None, slot: None },
@@ -253,12 +251,9 @@ impl Walker {
         };
         let paths: Vec<(Vec<&str>, u32)> =
             wanted.iter().enumerate().map(|(i, p)| (p.segments().collect(), i as u32)).collect();
-        for (i, path) in wanted.iter().enumerate() {
+        for path in wanted {
             if walker.schema.find(path).is_none() {
                 return Err(WalkerError::UnknownField(path.clone()));
-            }
-            if wanted[..i].contains(path) {
-                return Err(WalkerError::WantedTwice(path.clone()));
             }
         }
         let root = walker.schema.root();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use weir_avro::{FaultKind, FieldPath, JsonForm, Limits, Schema, Walker, from_json, to_json};
+use weir_avro::{FaultKind, FieldPath, JsonForm, Limits, Schema, Slot, Walker, from_json, to_json};
 
 use crate::generate::put_long;
 
@@ -136,7 +136,7 @@ fn a_whole_payload_costs_no_allocation() {
     let mut slots = Vec::with_capacity(wanted.len());
     let cost = allocation_counter::measure(|| {
         walker.walk(&payload, &mut slots).unwrap();
-        let weir_avro::Slot::Region(lines) = slots[2] else { panic!() };
+        let Slot::Region(lines) = slots[2] else { panic!() };
         assert_eq!((lines.count(&schema), lines.items(&schema).count()), (2, 2));
     });
     assert_eq!(cost.count_total, 0);
@@ -166,12 +166,15 @@ fn siblings_are_no_levels() {
 }
 
 #[test]
-fn a_field_is_wanted_once_and_exists() {
+fn a_wanted_field_exists_and_fills_its_first_slot() {
     let schema = Arc::new(Schema::parse(ORDER).unwrap());
-    let error = |wanted: &[&str]| {
+    let walker = |wanted: &[&str]| {
         let wanted: Vec<_> = wanted.iter().map(|p| FieldPath::parse(p)).collect();
-        Walker::new(schema.clone(), &wanted, Limits::default()).unwrap_err().to_string()
+        Walker::new(schema.clone(), &wanted, Limits::default())
     };
-    assert_eq!(error(&["id", "note", "id"]), "the field id is wanted twice; name it once");
-    assert_eq!(error(&["lines.sku"]), "the schema has no field lines.sku; use a field of the schema");
+    let error = walker(&["lines.sku"]).unwrap_err().to_string();
+    assert_eq!(error, "the schema has no field lines.sku; use a field of the schema");
+    let (walker, mut slots) = (walker(&["id", "note", "id"]).unwrap(), Vec::new());
+    walker.walk(&[2, 0, 0], &mut slots).unwrap();
+    assert_eq!(slots, [Slot::Long(1), Slot::Null, Slot::Absent]);
 }
