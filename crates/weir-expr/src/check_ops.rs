@@ -26,7 +26,8 @@ impl Checker<'_, '_> {
             return Ok(made);
         }
         let slots: [Slot<'_>; 0] = [];
-        let cx = Context { input: Input::new(self.env.this.0, &slots), budget: Budget::new(self.env.limits.cost) };
+        let input = Input::new(self.env.this.0, &slots);
+        let cx = Context { input: &input, budget: Budget::new(self.env.limits.cost) };
         let value = match made.code.eval(Scope { cx: &cx, frame: None }) {
             Ok(value) => value.constant(),
             Err(e) => return Err(Box::new((made, e.kind))),
@@ -61,6 +62,13 @@ impl Checker<'_, '_> {
 
     /// How two operands can be asked. A whole literal beside a double becomes a double, if that is exact.
     fn how(a: Typed, b: Typed) -> (How, Typed, Typed) {
+        let decimal = |mut typed: Typed| {
+            if let Op::Const(Value::Int(value)) = typed.code.op {
+                typed.code.op = Op::Const(Value::Decimal(Decimal::from(value)));
+                typed.ty = Type::Decimal;
+            }
+            typed
+        };
         let double = |mut typed: Typed| {
             if let Op::Const(Value::Int(value)) = typed.code.op
                 && value.unsigned_abs() <= 1 << 53
@@ -73,12 +81,16 @@ impl Checker<'_, '_> {
         let (a, b) = match (a.ty.non_null(), b.ty.non_null()) {
             (Type::Double, Type::Int) => (a, double(b)),
             (Type::Int, Type::Double) => (double(a), b),
+            (Type::Decimal, Type::Int) => (a, decimal(b)),
+            (Type::Int, Type::Decimal) => (decimal(a), b),
             _ => (a, b),
         };
         let how = match (a.ty.non_null(), b.ty.non_null()) {
             (Type::Int, Type::Int) => How::Int,
             (Type::Double, Type::Double) => How::Double,
             (Type::String, Type::String) => How::Text,
+            (Type::Decimal, Type::Decimal) => How::Decimal,
+            (Type::Timestamp, Type::Timestamp) => How::Instant,
             _ => How::Any,
         };
         (how, a, b)
@@ -106,6 +118,11 @@ impl Checker<'_, '_> {
             return self.fail(at, message);
         }
         let operands = a.cost.saturating_add(b.cost);
+        match (&a.ty, &b.ty) {
+            (_, Type::Null) => return Ok(self.made(Op::IsNull(Box::new(a.code), not), at, Type::Bool, operands, 1)),
+            (Type::Null, _) => return Ok(self.made(Op::IsNull(Box::new(b.code), not), at, Type::Bool, operands, 1)),
+            _ => {}
+        }
         let own = match (a.is_const(), b.is_const()) {
             (true, _) | (_, true) => 1 + a.size.min(b.size),
             _ => self.comparing(&a.ty).min(self.comparing(&b.ty)),

@@ -14,6 +14,7 @@ use crate::arith;
 use crate::ast;
 use crate::error::{EvalError, EvalErrorKind as Kind, Pos};
 use crate::func::{self, Func};
+use crate::number::Decimal;
 use crate::program::Input;
 use crate::read::{Read, load};
 use crate::time::{Part, Timestamp, Zone};
@@ -31,6 +32,8 @@ pub(crate) enum How {
     Int,
     Double,
     Text,
+    Decimal,
+    Instant,
     Any,
 }
 
@@ -55,6 +58,8 @@ pub(crate) enum Op {
     And(Box<[Code]>),
     Or(Box<[Code]>),
     Cond(Box<[Code; 3]>),
+    /// Whether it is null, or is not.
+    IsNull(Box<Code>, bool),
     Eq(How, bool, Box<[Code; 2]>),
     Order(How, ast::Op, Box<[Code; 2]>),
     Arith(How, ast::Op, Box<[Code; 2]>),
@@ -103,8 +108,8 @@ impl LoopKind {
 }
 
 /// What one evaluation is about.
-pub(crate) struct Context<'a> {
-    pub(crate) input: Input<'a>,
+pub(crate) struct Context<'s, 'a> {
+    pub(crate) input: &'s Input<'a>,
     pub(crate) budget: Budget,
 }
 
@@ -116,7 +121,7 @@ pub(crate) struct Frame<'s, 'a> {
 
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'s, 'a> {
-    pub(crate) cx: &'s Context<'a>,
+    pub(crate) cx: &'s Context<'s, 'a>,
     pub(crate) frame: Option<&'s Frame<'s, 'a>>,
 }
 
@@ -154,13 +159,25 @@ impl Code {
         self.fail(found.unfit(wanted))
     }
 
-    /// Any value.
+    /// Any value. The leaves are here, apart from the operations, whose frame on the stack is a large one.
     pub(crate) fn eval<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<Value<'a>> {
+        match &self.op {
+            Op::Const(value) => Ok(value.reborrow()),
+            Op::Slot(slot, read, _) => load(s.cx.input.schema, *read, s.slot(*slot)).map_err(|kind| self.fail(kind)),
+            Op::NonNull(of) => match of.eval(s) {
+                Ok(Value::Null) => Err(of.fail(Kind::Null)),
+                other => other,
+            },
+            _ => self.operate(s),
+        }
+    }
+
+    #[inline(never)]
+    fn operate<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<Value<'a>> {
         let fail = |kind| self.fail(kind);
-        let (input, budget) = (&s.cx.input, &s.cx.budget);
+        let (input, budget) = (s.cx.input, &s.cx.budget);
         Ok(match &self.op {
-            Op::Const(value) => value.reborrow(),
-            Op::Slot(slot, read, _) => load(input.schema, *read, s.slot(*slot)).map_err(fail)?,
+            Op::Const(_) | Op::Slot(..) | Op::NonNull(_) => self.eval(s)?,
             Op::Key(read) => load(input.key_schema.unwrap_or(input.schema), *read, input.key).map_err(fail)?,
             Op::Headers => Value::Map(Map::Headers(input.headers)),
             Op::Now => match Timestamp::from_millis(input.now_ms) {
@@ -197,15 +214,12 @@ impl Code {
             Op::Arith(How::Double, ..) => Value::Double(self.double(s)?),
             Op::Arith(_, op, two) => arith::of_values(*op, two[0].eval(s)?, two[1].eval(s)?, budget).map_err(fail)?,
             Op::Negate(of) => arith::negate(&of.eval(s)?).map_err(fail)?,
-            Op::NonNull(of) => match of.eval(s)? {
-                Value::Null => return Err(of.fail(Kind::Null)),
-                value => value,
-            },
             Op::Call(function, args) => self.call(*function, args, s)?,
             Op::Loop(inner) if inner.kind.makes_list() => self.collect(inner, s)?,
             Op::Not(_)
             | Op::And(_)
             | Op::Or(_)
+            | Op::IsNull(..)
             | Op::Eq(..)
             | Op::Order(..)
             | Op::In(_)
@@ -220,15 +234,35 @@ impl Code {
         })
     }
 
-    /// A boolean.
+    /// A boolean. The common shapes are here, apart from those that need a large frame on the stack.
     pub(crate) fn test<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<bool> {
+        match &self.op {
+            Op::Const(Value::Bool(value)) => Ok(*value),
+            Op::And(all) => settle(all, false, s),
+            Op::Or(all) => settle(all, true, s),
+            Op::Order(How::Int, op, two) => Ok(holds(*op, Some(two[0].int(s)?.cmp(&two[1].int(s)?)))),
+            Op::Order(How::Double, op, two) => Ok(holds(*op, two[0].double(s)?.partial_cmp(&two[1].double(s)?))),
+            Op::Eq(How::Text, not, two) if let (Some(a), Some(b)) = (two[0].direct(s), two[1].direct(s)) => {
+                Ok((a == b) != *not)
+            }
+            Op::InTexts(of, texts) if let Some(text) = of.direct(s) => Ok(among(texts, text)),
+            Op::Order(How::Decimal, op, two) => {
+                Ok(holds(*op, Some(Decimal::cmp(two[0].decimal(s)?, two[1].decimal(s)?))))
+            }
+            Op::Order(How::Instant, op, two) => Ok(holds(*op, Some(two[0].instant(s)?.cmp(&two[1].instant(s)?)))),
+            Op::IsNull(of, not) => of.is_null(s).map(|null| null != *not),
+            Op::HasSlot(slot) => Ok(!matches!(s.slot(*slot), Slot::Null | Slot::Absent)),
+            Op::Slot(slot, _, _) if let Slot::Bool(value) = s.slot(*slot) => Ok(value),
+            _ => self.decide(s),
+        }
+    }
+
+    #[inline(never)]
+    fn decide<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<bool> {
         let fail = |kind| self.fail(kind);
         let budget = &s.cx.budget;
         Ok(match &self.op {
-            Op::Const(Value::Bool(value)) => *value,
             Op::Not(of) => !of.test(s)?,
-            Op::And(all) => return settle(all, false, s),
-            Op::Or(all) => return settle(all, true, s),
             Op::Cond(three) => {
                 let [condition, then, otherwise] = &**three;
                 return if condition.test(s)? { then.test(s) } else { otherwise.test(s) };
@@ -239,17 +273,15 @@ impl Code {
                     How::Int => a.int_or_null(s)? == b.int_or_null(s)?,
                     How::Double => a.double_or_null(s)? == b.double_or_null(s)?,
                     How::Text => a.text_or_null(s)?.as_deref() == b.text_or_null(s)?.as_deref(),
-                    How::Any => a.eval(s)?.equals(&b.eval(s)?, budget).map_err(fail)?,
+                    _ => a.eval(s)?.equals(&b.eval(s)?, budget).map_err(fail)?,
                 };
                 equal != *not
             }
             Op::Order(how, op, two) => {
                 let [a, b] = &**two;
                 let order = match how {
-                    How::Int => Some(a.int(s)?.cmp(&b.int(s)?)),
-                    How::Double => a.double(s)?.partial_cmp(&b.double(s)?),
                     How::Text => Some((*a.text(s)?).cmp(&*b.text(s)?)),
-                    How::Any => a.eval(s)?.order(&b.eval(s)?).map_err(fail)?,
+                    _ => a.eval(s)?.order(&b.eval(s)?).map_err(fail)?,
                 };
                 holds(*op, order)
             }
@@ -261,16 +293,11 @@ impl Code {
                     other => return Err(two[1].unfit(&other, "in")),
                 }
             }
-            Op::InTexts(of, texts) => match of.text_or_null(s)? {
-                None => false,
-                Some(text) if texts.len() <= 8 => texts.iter().any(|t| **t == *text),
-                Some(text) => texts.binary_search_by(|t| (**t).cmp(&text)).is_ok(),
-            },
+            Op::InTexts(of, texts) => of.text_or_null(s)?.is_some_and(|text| among(texts, &text)),
             Op::InInts(of, ints) => match of.int_or_null(s)? {
                 None => false,
                 Some(int) => ints.binary_search(&int).is_ok(),
             },
-            Op::HasSlot(slot) => !matches!(s.slot(*slot), Slot::Null | Slot::Absent),
             Op::HasField(of, index, read) => match of.present(s)? {
                 Some(Value::Record(record)) => match record.read(*index, *read, budget) {
                     Ok(value) => !matches!(value, Value::Null),
@@ -290,19 +317,16 @@ impl Code {
                 Some(other) => return Err(of.unfit(&other, "has")),
                 None => false,
             },
-            Op::TextTest(which, two) => {
-                func::text_test(*which, &two[0].text(s)?, &two[1].text(s)?, budget).map_err(fail)?
-            }
+            Op::TextTest(which, two) => match (two[0].direct(s), two[1].direct(s)) {
+                (Some(text), Some(other)) => func::text_test(*which, text, other, budget).map_err(fail)?,
+                _ => func::text_test(*which, &two[0].text(s)?, &two[1].text(s)?, budget).map_err(fail)?,
+            },
             Op::Matches(of, regex) => {
-                let text = of.text(s)?;
+                let text = of.direct(s).map_or_else(|| of.text(s), |text| Ok(Text::Borrowed(text)))?;
                 budget.spend(text.len() as u64 / 8).map_err(fail)?;
                 regex.is_match(&text)
             }
             Op::Loop(inner) if !inner.kind.makes_list() => return self.search(inner, s),
-            Op::Slot(slot, _, _) => match s.slot(*slot) {
-                Slot::Bool(value) => value,
-                _ => return Err(self.unfit(&self.eval(s)?, "logic")),
-            },
             _ => match self.eval(s)? {
                 Value::Bool(value) => value,
                 other => return Err(self.unfit(&other, "logic")),
@@ -325,7 +349,11 @@ impl Code {
             Op::Arith(How::Int, op, two) => {
                 arith::of_ints(*op, two[0].int(s)?, two[1].int(s)?).map_err(|kind| self.fail(kind))?
             }
-            Op::Size(of) => func::size(&of.eval(s)?, &s.cx.budget).map_err(|kind| of.fail(kind))?,
+            Op::Size(of) => match of.direct(s) {
+                Some(text) => func::length(text, &s.cx.budget),
+                None => func::size(&of.eval(s)?, &s.cx.budget),
+            }
+            .map_err(|kind| of.fail(kind))?,
             Op::Part(of, part, zone) => func::part(&of.eval(s)?, *part, zone).map_err(|kind| of.fail(kind))?,
             _ => match self.eval(s)? {
                 Value::Int(value) => value,
@@ -372,6 +400,58 @@ impl Code {
         }
     }
 
+    /// A decimal, where the check has shown it to be one or null.
+    fn decimal<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<Decimal> {
+        match &self.op {
+            Op::Const(Value::Decimal(value)) => Ok(*value),
+            Op::Slot(slot, read, _) if let Slot::Bytes(bytes) = s.slot(*slot) => {
+                read.decimal(bytes).map_err(|kind| self.fail(kind))
+            }
+            _ => match self.eval(s)? {
+                Value::Decimal(value) => Ok(value),
+                other => Err(self.unfit(&other, "operation on decimal")),
+            },
+        }
+    }
+
+    /// An instant, where the check has shown it to be one or null.
+    fn instant<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<Timestamp> {
+        match &self.op {
+            Op::Const(Value::Timestamp(value)) => Ok(*value),
+            Op::Slot(slot, read, _) if let Slot::Long(long) = s.slot(*slot) => {
+                read.instant(long).map_err(|kind| self.fail(kind))
+            }
+            _ => match self.eval(s)? {
+                Value::Timestamp(value) => Ok(value),
+                other => Err(self.unfit(&other, "operation on timestamp")),
+            },
+        }
+    }
+
+    fn is_null<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<bool> {
+        if let Op::Slot(slot, _, _) = &self.op {
+            match s.slot(*slot) {
+                Slot::Null => return Ok(true),
+                Slot::Absent => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(matches!(self.eval(s)?, Value::Null))
+    }
+
+    /// A text that needs no operation to get at.
+    fn direct<'a>(&'a self, s: Scope<'_, 'a>) -> Option<&'a str> {
+        match &self.op {
+            Op::Const(Value::String(text)) => Some(text),
+            Op::Slot(slot, _, _) => match s.slot(*slot) {
+                Slot::Str(text) => Some(text),
+                _ => None,
+            },
+            Op::NonNull(of) => of.direct(s),
+            _ => None,
+        }
+    }
+
     /// A text, where the check has shown it to be one or null.
     #[inline]
     fn text<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<Text<'a>> {
@@ -383,10 +463,9 @@ impl Code {
 
     #[inline]
     fn text_or_null<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<Option<Text<'a>>> {
-        match &self.op {
-            Op::Const(Value::String(text)) => Ok(Some(Text::Borrowed(text))),
-            Op::Slot(slot, _, _) if let Slot::Str(text) = s.slot(*slot) => Ok(Some(Text::Borrowed(text))),
-            _ => match self.eval(s)? {
+        match self.direct(s) {
+            Some(text) => Ok(Some(Text::Borrowed(text))),
+            None => match self.eval(s)? {
                 Value::String(text) => Ok(Some(text)),
                 Value::Null => Ok(None),
                 other => Err(self.unfit(&other, "operation on string")),
@@ -517,18 +596,38 @@ impl Code {
 /// (CEL language definition, "Logical Operators").
 #[inline]
 fn settle<'a>(all: &'a [Code], decider: bool, s: Scope<'_, 'a>) -> Outcome<bool> {
-    let mut failed = None;
-    for code in all {
+    for (i, code) in all.iter().enumerate() {
         match code.test(s) {
             Ok(value) if value == decider => return Ok(decider),
             Ok(_) => {}
-            Err(e) if e.kind.is_final() => return Err(e),
-            Err(e) => failed = failed.or(Some(e)),
+            Err(e) => return settle_failed(&all[i + 1..], decider, e, s),
         }
     }
-    match failed {
-        Some(e) => Err(e),
-        None => Ok(!decider),
+    Ok(!decider)
+}
+
+/// What is left to settle once an operand has failed.
+#[cold]
+fn settle_failed<'a>(rest: &'a [Code], decider: bool, failed: EvalError, s: Scope<'_, 'a>) -> Outcome<bool> {
+    if failed.kind.is_final() {
+        return Err(failed);
+    }
+    for code in rest {
+        match code.test(s) {
+            Ok(value) if value == decider => return Ok(decider),
+            Err(e) if e.kind.is_final() => return Err(e),
+            _ => {}
+        }
+    }
+    Err(failed)
+}
+
+/// Whether a sorted list holds the text. Few texts are compared faster one by one.
+#[inline]
+fn among(texts: &[Box<str>], text: &str) -> bool {
+    match texts.len() {
+        0..=8 => texts.iter().any(|t| **t == *text),
+        _ => texts.binary_search_by(|t| (**t).cmp(text)).is_ok(),
     }
 }
 

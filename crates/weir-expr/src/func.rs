@@ -267,13 +267,16 @@ fn slice<'a>(text: &Text<'a>, start: usize, end: usize) -> Value<'a> {
     }
 }
 
+/// The number of code points.
+pub(crate) fn length(text: &str, budget: &Budget) -> Result<i64, Kind> {
+    budget.scan(text.len())?;
+    Ok(text.chars().count() as i64)
+}
+
 /// The number of code points, bytes, items or entries.
 pub(crate) fn size(value: &Value<'_>, budget: &Budget) -> Result<i64, Kind> {
     Ok(match value {
-        Value::String(text) => {
-            budget.scan(text.len())?;
-            text.chars().count()
-        }
+        Value::String(text) => return length(text, budget),
         Value::Bytes(bytes) => bytes.len(),
         Value::List(list) => list.len(budget)?,
         Value::Map(map) => map.len(budget)?,

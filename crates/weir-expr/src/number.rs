@@ -7,6 +7,17 @@ use std::fmt;
 /// The most digits of a decimal: what 128 bits hold.
 const DIGITS: u32 = 38;
 
+/// The powers of ten that 128 bits hold.
+const POWERS: [i128; DIGITS as usize + 1] = {
+    let mut powers = [1; DIGITS as usize + 1];
+    let mut i = 1;
+    while i < powers.len() {
+        powers[i] = powers[i - 1] * 10;
+        i += 1;
+    }
+    powers
+};
+
 /// An exact decimal number, `unscaled / 10^scale`, of up to 38 digits with 0 to 38 of them behind the point.
 ///
 /// Packed, so that the 16-byte alignment of `i128` does not grow every value of an expression.
@@ -20,7 +31,8 @@ pub struct Decimal {
 impl Decimal {
     /// `None` if the number has more than 38 digits.
     pub fn new(unscaled: i128, scale: u32) -> Option<Decimal> {
-        (scale <= DIGITS && unscaled.unsigned_abs() < 10_u128.pow(DIGITS)).then_some(Decimal { unscaled, scale })
+        let fits = scale <= DIGITS && unscaled.unsigned_abs() < POWERS[DIGITS as usize].unsigned_abs();
+        fits.then_some(Decimal { unscaled, scale })
     }
 
     /// The digits without the point.
@@ -35,6 +47,12 @@ impl Decimal {
 
     /// Reads a two's complement big-endian number (Avro specification, "Decimal").
     pub(crate) fn from_bytes(bytes: &[u8], scale: u32) -> Option<Decimal> {
+        if let 1..=8 = bytes.len() {
+            // The usual size, without a wide copy.
+            let head = i64::from(bytes[0] as i8);
+            let value = bytes[1..].iter().fold(head, |value, byte| value << 8 | i64::from(*byte));
+            return Decimal::new(value.into(), scale);
+        }
         let sign = if bytes.first().is_some_and(|b| b & 0x80 != 0) { 0xff } else { 0 };
         let extra = bytes.len().saturating_sub(16);
         let mut wide = [sign; 16];
@@ -67,8 +85,8 @@ impl Decimal {
             scale -= 1;
         }
         if scale < 0 {
-            let factor = 10_i128.checked_pow(u32::try_from(-scale).ok().filter(|s| *s <= DIGITS)?)?;
-            return Decimal::new(unscaled.checked_mul(factor)?, 0);
+            let factor = POWERS.get(usize::try_from(scale.checked_neg()?).ok()?)?;
+            return Decimal::new(unscaled.checked_mul(*factor)?, 0);
         }
         Decimal::new(unscaled, u32::try_from(scale).ok()?)
     }
@@ -98,7 +116,7 @@ impl Decimal {
 
     /// Whole units, towards zero, and what is left over in units of `10^-scale`.
     fn split(self) -> (i128, i128) {
-        let unit = 10_i128.pow(self.scale);
+        let unit = POWERS[self.scale as usize];
         (self.unscaled / unit, self.unscaled % unit)
     }
 
@@ -119,7 +137,7 @@ impl Decimal {
     /// Brings both to the larger scale.
     fn aligned(self, other: Decimal) -> Option<(i128, i128, u32)> {
         let scale = self.scale().max(other.scale());
-        let up = |d: Decimal| d.unscaled.checked_mul(10_i128.checked_pow(scale - d.scale)?);
+        let up = |d: Decimal| d.unscaled().checked_mul(POWERS[(scale - d.scale) as usize]);
         Some((up(self)?, up(other)?, scale))
     }
 
@@ -138,13 +156,16 @@ impl Decimal {
     }
 
     pub(crate) fn cmp(self, other: Decimal) -> Ordering {
+        if self.scale() == other.scale() {
+            return self.unscaled().cmp(&other.unscaled());
+        }
         if let Some((a, b, _)) = self.aligned(other) {
             return a.cmp(&b);
         }
         let ((a, ra), (b, rb)) = (self.split(), other.split());
         // What is left over is below 10^scale, so it stays below 10^38 at the larger scale.
         let scale = self.scale().max(other.scale());
-        let up = |rest: i128, d: Decimal| rest * 10_i128.pow(scale - d.scale);
+        let up = |rest: i128, d: Decimal| rest * POWERS[(scale - d.scale) as usize];
         a.cmp(&b).then_with(|| up(ra, self).cmp(&up(rb, other)))
     }
 
@@ -168,7 +189,7 @@ impl Decimal {
             return Some(rest.cmp(&0));
         }
         // Both fractions are unrolled bit by bit; doubling a double is exact.
-        let (unit, mut ours) = (10_u128.pow(self.scale), rest.unsigned_abs());
+        let (unit, mut ours) = (POWERS[self.scale as usize].unsigned_abs(), rest.unsigned_abs());
         theirs = theirs.abs();
         let order = loop {
             if theirs == 0.0 {

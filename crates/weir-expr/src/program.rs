@@ -107,10 +107,11 @@ impl Program {
         self.code.test(Scope { cx: &self.context(input)?, frame: None })
     }
 
-    fn context<'a>(&self, input: &Input<'a>) -> Result<Context<'a>, EvalError> {
+    #[inline]
+    fn context<'i, 'a>(&self, input: &'i Input<'a>) -> Result<Context<'i, 'a>, EvalError> {
         if input.slots.len() < self.slots {
             return Err(EvalErrorKind::Input.at(self.code.at, None));
         }
-        Ok(Context { input: *input, budget: Budget::new(self.work) })
+        Ok(Context { input, budget: Budget::new(self.work) })
     }
 }

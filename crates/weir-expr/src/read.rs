@@ -73,6 +73,29 @@ impl Read {
         Read { long, bytes }
     }
 
+    /// The decimal in bytes.
+    pub(crate) fn decimal(self, bytes: &[u8]) -> Result<Decimal, EvalErrorKind> {
+        match self.bytes {
+            BytesAs::Decimal(scale) => Decimal::from_bytes(bytes, scale),
+            BytesAs::BigDecimal => Decimal::from_big(bytes),
+            _ => return Err(EvalErrorKind::Ambiguous),
+        }
+        .ok_or(EvalErrorKind::Convert { from: "bytes", to: "decimal of up to 38 digits" })
+    }
+
+    /// The instant in a long.
+    pub(crate) fn instant(self, long: i64) -> Result<Timestamp, EvalErrorKind> {
+        Timestamp::since_epoch(match self.long {
+            // The days of an int times 86,400 stay far inside 64 bits.
+            LongAs::Date => SignedDuration::from_secs(long.saturating_mul(86_400)),
+            LongAs::Millis => SignedDuration::from_millis(long),
+            LongAs::Micros => SignedDuration::from_micros(long),
+            LongAs::Nanos => SignedDuration::from_nanos(long),
+            _ => return Err(EvalErrorKind::Ambiguous),
+        })
+        .ok_or(EvalErrorKind::Convert { from: "long", to: "timestamp" })
+    }
+
     /// Whether every value has one meaning.
     pub(crate) fn is_clear(self) -> bool {
         self.long != LongAs::Unclear && self.bytes != BytesAs::Unclear
@@ -91,9 +114,9 @@ pub(crate) fn load<'a>(schema: &'a Schema, read: Read, slot: Slot<'a>) -> Result
         Slot::Absent => return Err(EvalErrorKind::ParentNull),
         Slot::Null => Value::Null,
         Slot::Bool(value) => Value::Bool(value),
-        Slot::Long(value) => return long(read.long, value),
+        Slot::Long(value) => return long(read, value),
         Slot::Double(value) => Value::Double(value),
-        Slot::Bytes(value) => return bytes(read.bytes, value),
+        Slot::Bytes(value) => return bytes(read, value),
         Slot::Str(value) => Value::text(value),
         Slot::Region(region) => match &schema.node(region.node).kind {
             Kind::Array { items } => {
@@ -108,36 +131,23 @@ pub(crate) fn load<'a>(schema: &'a Schema, read: Read, slot: Slot<'a>) -> Result
     })
 }
 
-fn long<'a>(long: LongAs, value: i64) -> Result<Value<'a>, EvalErrorKind> {
-    let instant = |d: SignedDuration| {
-        Timestamp::since_epoch(d).map(Value::Timestamp).ok_or(EvalErrorKind::Convert { from: "long", to: "timestamp" })
-    };
-    match long {
+fn long<'a>(read: Read, value: i64) -> Result<Value<'a>, EvalErrorKind> {
+    match read.long {
         LongAs::Int => Ok(Value::Int(value)),
-        // The days of an int times 86,400 stay far inside 64 bits.
-        LongAs::Date => instant(SignedDuration::from_secs(value.saturating_mul(86_400))),
-        LongAs::Millis => instant(SignedDuration::from_millis(value)),
-        LongAs::Micros => instant(SignedDuration::from_micros(value)),
-        LongAs::Nanos => instant(SignedDuration::from_nanos(value)),
         LongAs::TimeMillis => Ok(Value::Duration(SignedDuration::from_millis(value))),
         LongAs::TimeMicros => Ok(Value::Duration(SignedDuration::from_micros(value))),
-        LongAs::Unclear => Err(EvalErrorKind::Ambiguous),
+        _ => read.instant(value).map(Value::Timestamp),
     }
 }
 
-fn bytes<'a>(as_: BytesAs, value: &'a [u8]) -> Result<Value<'a>, EvalErrorKind> {
-    let decimal = |d: Option<Decimal>| {
-        d.map(Value::Decimal).ok_or(EvalErrorKind::Convert { from: "bytes", to: "decimal of up to 38 digits" })
-    };
-    match as_ {
+fn bytes<'a>(read: Read, value: &'a [u8]) -> Result<Value<'a>, EvalErrorKind> {
+    match read.bytes {
         BytesAs::Bytes => Ok(Value::Bytes(Shared::Borrowed(value))),
-        BytesAs::Decimal(scale) => decimal(Decimal::from_bytes(value, scale)),
-        BytesAs::BigDecimal => decimal(Decimal::from_big(value)),
         BytesAs::Uuid => match <[u8; 16]>::try_from(value) {
             Ok(uuid) => Ok(Value::String(Shared::Owned(uuid_text(uuid)))),
             Err(_) => Err(EvalErrorKind::Convert { from: "bytes", to: "uuid" }),
         },
-        BytesAs::Unclear => Err(EvalErrorKind::Ambiguous),
+        _ => read.decimal(value).map(Value::Decimal),
     }
 }
 
