@@ -40,6 +40,31 @@ fn loops_inside_each_other_multiply_and_are_refused() {
 }
 
 #[test]
+fn the_deepest_expressions_fit_a_small_stack() {
+    let run = || {
+        let schema = Schema::parse("\"null\"").unwrap();
+        let deep = |open: &str, close: &str, n: usize| format!("{}true{}", open.repeat(n), close.repeat(n));
+        let sum = format!("1{} > 0", " + int(key)".repeat(90));
+        for source in [
+            deep("!", "", 94),
+            deep("(", ")", 94),
+            deep("[", "][0]", 47),
+            deep("(true ? ", " : false)", 47),
+            deep("dyn({'a': ", "}).a", 30),
+            deep("[key].all(x, ", ")", 90),
+            deep("size([", "]) == 1", 30),
+            sum,
+        ] {
+            let mut wanted = Wanted::new();
+            let Ok(program) = compile(&source, &Env::new(&schema), &mut wanted) else { panic!("{source}") };
+            let input = Input { key: Slot::Str("1"), ..Input::new(&schema, &[]) };
+            assert_eq!(program.test(&input), Ok(true), "{source}");
+        }
+    };
+    std::thread::Builder::new().stack_size(1 << 20).spawn(run).unwrap().join().unwrap();
+}
+
+#[test]
 fn more_work_than_the_limit_is_an_error_that_nothing_hides() {
     let schema = order();
     let limits = Limits { items: 10, cost: 20_000, ..Limits::default() };
