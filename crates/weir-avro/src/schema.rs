@@ -14,6 +14,11 @@ use crate::slot::FieldPath;
 
 /// The largest number of nodes a schema may have; a larger one is refused.
 const MAX_NODES: usize = 1 << 16;
+/// The most references a schema may come with.
+const MAX_REFERENCES: usize = 256;
+/// The stack for parsing. `apache-avro` recurses into every type and reference, by up to 20 KB a level where nothing is
+/// optimised; JSON nests to 128 levels in each of the texts. Memory that is not touched is not taken.
+const STACK: usize = 256 << 20;
 
 /// Why a schema could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -25,8 +30,11 @@ pub enum SchemaError {
     #[error("type {0} is not defined; define it or add the schema that does to the references")]
     UnknownType(String),
     /// The schema is larger than this crate accepts.
-    #[error("schema has more than {MAX_NODES} types; split it")]
+    #[error("schema has more than {MAX_NODES} types or {MAX_REFERENCES} references; split it")]
     TooLarge,
+    /// The parser gave up in a way it should not have.
+    #[error("the schema could not be parsed: {0}")]
+    Parser(String),
     /// A logical type does not fit the type under it.
     #[error("{0}; correct the schema")]
     Logical(String),
@@ -181,6 +189,21 @@ impl Schema {
     /// # Errors
     /// [`SchemaError`] with the parser's reason, also when a reference is at fault.
     pub fn parse_with_references(json: &str, references: &[&str]) -> Result<Schema, SchemaError> {
+        if references.len() > MAX_REFERENCES {
+            return Err(SchemaError::TooLarge);
+        }
+        std::thread::scope(|scope| {
+            let parser = std::thread::Builder::new().name("avro-parser".to_owned()).stack_size(STACK);
+            match parser.spawn_scoped(scope, || Self::compile(json, references)) {
+                Ok(thread) => {
+                    thread.join().unwrap_or_else(|_| Err(SchemaError::Parser("the parser panicked".to_owned())))
+                }
+                Err(e) => Err(SchemaError::Parser(format!("no thread for it: {e}"))),
+            }
+        })
+    }
+
+    fn compile(json: &str, references: &[&str]) -> Result<Schema, SchemaError> {
         let parse = |e: apache_avro::Error| {
             // The place in the text is in the cause, not in the error.
             let causes = std::iter::successors(e.source(), |e| (*e).source());
@@ -527,7 +550,7 @@ mod tests {
             format!(r#"{{"type":"record","name":"R{i}","fields":[{{"name":"f","type":"{inner}"}}]}}"#)
         };
         let links: Vec<String> =
-            (0..100).map(|i| link(i, &if i == 99 { "int".into() } else { format!("R{}", i + 1) })).collect();
+            (0..250).map(|i| link(i, &if i == 249 { "int".into() } else { format!("R{}", i + 1) })).collect();
         let links: Vec<&str> = links.iter().map(String::as_str).collect();
         let s = Schema::parse_with_references(r#"{"type":"array","items":"R0"}"#, &links).unwrap();
         assert!((0..s.len() as u32).all(|i| s.node(NodeId(i)).min_size == 1));

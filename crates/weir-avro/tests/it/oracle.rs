@@ -123,11 +123,15 @@ fn at<'v>(path: &FieldPath, mut value: &'v Theirs) -> Option<&'v Theirs> {
     Some(value)
 }
 
-fn check(text: &str, payload: &[u8], whole: bool) -> Result<(), TestCaseError> {
-    let parsed = apache_avro::Schema::parse_str(text).unwrap();
-    let schema = Arc::new(Schema::parse(text).unwrap());
+fn check(
+    text: &str,
+    parsed: &apache_avro::Schema,
+    schema: &Arc<Schema>,
+    payload: &[u8],
+    whole: bool,
+) -> Result<(), TestCaseError> {
     let mut wanted = Vec::new();
-    paths(&schema, schema.root(), &FieldPath::root(), &mut wanted);
+    paths(schema, schema.root(), &FieldPath::root(), &mut wanted);
     let walker = Walker::new(schema.clone(), &wanted, Limits::default()).unwrap();
     let mut slots = Vec::new();
     let ours = walker.walk(payload, &mut slots);
@@ -135,7 +139,7 @@ fn check(text: &str, payload: &[u8], whole: bool) -> Result<(), TestCaseError> {
     let bare = Walker::new(schema.clone(), &[], Limits::default()).unwrap();
     prop_assert_eq!(&bare.walk(payload, &mut Vec::new()), &ours);
     let mut rest = payload;
-    let theirs = GenericDatumReader::builder(&parsed).build().unwrap().read_value(&mut rest);
+    let theirs = GenericDatumReader::builder(parsed).build().unwrap().read_value(&mut rest);
     let case = Case { text, payload, ours, theirs, rest: rest.len() };
     prop_assert!(
         explained(&case),
@@ -150,7 +154,7 @@ fn check(text: &str, payload: &[u8], whole: bool) -> Result<(), TestCaseError> {
             match at(path, value) {
                 Some(value) => {
                     let node = schema.find(path).unwrap();
-                    prop_assert!(same(&schema, node, *slot, value), "{path}: {slot:?} is not {value:?}");
+                    prop_assert!(same(schema, node, *slot, value), "{path}: {slot:?} is not {value:?}");
                 }
                 None => prop_assert_eq!(slot, &Slot::Absent, "{}", path),
             }
@@ -173,16 +177,17 @@ fn whole_and_damaged_payloads_get_the_oracles_verdict_and_values() {
         proptest!(ProptestConfig { cases: 10_000, failure_persistence: None, ..Default::default() },
             |((shape, content) in choices, damage in damage)| {
             let text = generate::schema(&mut Choices::new(&shape)).to_string();
-            let schema = Schema::parse(&text).unwrap();
+            let parsed = apache_avro::Schema::parse_str(&text).unwrap();
+            let schema = Arc::new(Schema::parse(&text).unwrap());
             let mut payload = Vec::new();
             generate::payload(&mut Choices::new(&content), &schema, schema.root(), 6, &mut payload);
-            check(&text, &payload, true)?;
+            check(&text, &parsed, &schema, &payload, true)?;
             let mut damaged = payload.clone();
             generate::mutate(&mut Choices::new(&damage), &mut damaged);
             damaged.truncate(600);
-            check(&text, &damaged, false)?;
+            check(&text, &parsed, &schema, &damaged, false)?;
             // Noise that has nothing to do with the schema.
-            check(&text, &content, false)?;
+            check(&text, &parsed, &schema, &content, false)?;
             prop_assert_eq!(can_read(&schema, &schema), []);
         });
     });
