@@ -188,7 +188,7 @@ pub(crate) const PRODUCE: &[(&str, &str)] = &[
     ("queue.buffering.max.kbytes", "262144"),
     ("reconnect.backoff.max.ms", "1000"),
     ("topic.metadata.refresh.interval.ms", "10000"),
-    ("topic.metadata.propagation.max.ms", "5000"),
+    ("topic.metadata.propagation.max.ms", "2000"),
 ];
 
 /// The client's own limit is as high as it goes: the topic's is the one that counts, and the broker holds it.

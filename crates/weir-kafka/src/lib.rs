@@ -20,6 +20,8 @@ mod writer;
 pub use admin::{Admin, NewTopic, Offsets, TopicConfig};
 pub use config::ClusterConfig;
 pub use error::{Error, Failure, TransactionError};
+#[doc(hidden)]
+pub use pump::baseline;
 pub use pump::{GroupProtocol, Hung, PartitionStatus, Pump, PumpConfig, StageMaker, Status, WorkerState};
 pub use reader::{Read, ReadOptions, Reader, Start, Until};
 pub use record::{Outgoing, Record};

@@ -14,6 +14,8 @@
 //!
 //! Not `StreamConsumer` (it loses wake-ups), not `split_partition_queue` (it gets stuck and reorders).
 
+#[doc(hidden)]
+pub mod baseline;
 mod context;
 mod lane;
 mod observer;

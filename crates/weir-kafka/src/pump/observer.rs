@@ -87,3 +87,37 @@ fn watch(shared: &Shared, answers_since: Option<Instant>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::super::{PumpConfig, WorkerState};
+    use super::*;
+
+    #[test]
+    fn a_stuck_call_is_given_up_only_if_the_cluster_answers() {
+        let cluster = ClusterConfig::new("127.0.0.1:1", [] as [(&str, &str); 0]).unwrap();
+        let config =
+            PumpConfig { workers: 2, watchdog: Duration::from_millis(30), ..PumpConfig::new("group", "instance") };
+        let shared = Shared::new(cluster, config, Vec::new());
+        let (free, stuck) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            let shared = &shared;
+            scope.spawn(move || shared.watched(1, || stuck.recv()));
+            let long_ago = Instant::now();
+            while shared.busy_for(1).is_none_or(|busy| busy < Duration::from_millis(60)) {
+                thread::yield_now();
+            }
+            watch(shared, None);
+            watch(shared, Some(Instant::now()));
+            assert_eq!(shared.failure(), None, "the cluster is away, or has only just come back");
+            watch(shared, Some(long_ago));
+            assert!(shared.failure().is_some_and(|why| why.contains("worker 1") && why.contains("has not returned")));
+            assert_eq!(shared.status().workers[0], WorkerState::Starting);
+            free.send(()).unwrap();
+        });
+        assert_eq!(shared.busy_for(1), None);
+    }
+}

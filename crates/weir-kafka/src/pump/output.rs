@@ -138,8 +138,8 @@ mod tests {
             assert_eq!(text(4).len(), 64);
         };
         check(2000, true, &["own", "why"]);
-        check(700, true, &["why"]);
-        check(520, false, &["why"]);
-        check(400, false, &[]);
+        check(600, true, &["why"]);
+        check(450, false, &["why"]);
+        check(350, false, &[]);
     }
 }

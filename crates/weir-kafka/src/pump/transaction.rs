@@ -16,7 +16,7 @@ use crate::error::{code_of, is_fence};
 use crate::writer::{DRAIN_PAUSE, abort_and_poll};
 
 /// What a batch may take at most, as librdkafka ships it.
-const BATCH_SIZE: usize = 1_000_000;
+pub(super) const BATCH_SIZE: usize = 1_000_000;
 
 /// Why a worker cannot simply go on.
 #[derive(Debug, thiserror::Error)]

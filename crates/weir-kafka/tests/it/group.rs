@@ -29,8 +29,8 @@ fn rebalance(protocol: GroupProtocol) {
         let (first, second) = (partitions(&first), partitions(&second));
         !first.is_empty() && !second.is_empty() && first.is_disjoint(&second)
     });
-    sent.extend(lab.fill(&route.source, 4, 30_000..40_000));
     let had = second.ledger().topic(&route.source).received;
+    sent.extend(lab.fill(&route.source, 4, 30_000..40_000));
     wait_for(LONG, "the second to work", || second.ledger().topic(&route.source).received > had);
     first.stop(LONG).unwrap();
     lab.wait_until_done(&[&second], &route);

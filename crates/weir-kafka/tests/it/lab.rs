@@ -144,6 +144,22 @@ impl Lab {
         }
     }
 
+    /// The accepted records alone.
+    #[track_caller]
+    pub fn check_accepted(&self, route: &Route, sent: &[Sent]) {
+        let mut expect: BTreeMap<i32, Vec<Sent>> = BTreeMap::new();
+        for record in sent {
+            let mut record = record.clone();
+            match verdict(record.value.as_deref().unwrap_or_default()) {
+                Some(Verdict::Bad) => continue,
+                Some(Verdict::Warn) => record.headers.push(("weir.test".to_owned(), Some(b"warned".to_vec()))),
+                Some(Verdict::Ok) | None => {}
+            }
+            expect.entry(record.partition).or_default().push(record);
+        }
+        same(&route.accepted, &self.drain(&route.accepted), &expect);
+    }
+
     #[track_caller]
     pub fn check_no_open_transaction(&self, topic: &str) {
         let partitions = self.admin.partitions(topic).unwrap().unwrap();
@@ -201,6 +217,12 @@ impl Lab {
 
     /// Writes records and returns them with nothing changed, having made sure that all of them lie in the log.
     pub fn send(&self, topic: &str, records: Vec<Sent>, config: &[(&str, &str)]) -> Vec<Sent> {
+        self.send_batches(topic, std::slice::from_ref(&records), config);
+        records
+    }
+
+    /// Writes batches, each delivered before the next is begun.
+    pub fn send_batches(&self, topic: &str, batches: &[Vec<Sent>], config: &[(&str, &str)]) {
         let mut native = ClientConfig::new();
         native
             .set("bootstrap.servers", &self.bootstrap)
@@ -211,7 +233,12 @@ impl Lab {
             native.set(*name, *value);
         }
         let producer: BaseProducer<Acks> = native.create_with_context(Acks::default()).unwrap();
-        for record in &records {
+        let mut last = 0;
+        for (batch, record) in batches.iter().enumerate().flat_map(|(n, records)| records.iter().map(move |r| (n, r))) {
+            if batch != last {
+                last = batch;
+                producer.flush(LONG).unwrap();
+            }
             let mut native: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(record.partition);
             native.key = record.key.as_deref();
             native.payload = record.value.as_deref();
@@ -229,7 +256,6 @@ impl Lab {
         }
         producer.flush(LONG).unwrap();
         assert!(!producer.context().failed.load(Ordering::Relaxed), "a record was not delivered");
-        records
     }
 }
 
