@@ -19,8 +19,8 @@ pub struct Args {
     #[arg(long, env = "WEIR_REGISTRY_LISTEN", default_value = "127.0.0.1:8081")]
     pub listen: String,
     /// Kafka brokers as host:port, several separated by commas.
-    #[arg(long, env = "WEIR_KAFKA_BOOTSTRAP", default_value = "127.0.0.1:9092")]
-    pub bootstrap: String,
+    #[arg(long, env = "WEIR_KAFKA", default_value = "127.0.0.1:9092")]
+    pub kafka: String,
     /// A client property such as security.protocol=SSL; may be given several times.
     #[arg(long = "kafka-property", env = "WEIR_KAFKA_PROPERTIES", value_delimiter = ';', value_name = "NAME=VALUE")]
     pub properties: Vec<String>,
@@ -113,7 +113,7 @@ impl TryFrom<&Args> for Config {
         }
         Ok(Config {
             listen: listen.map_err(|_| wrong("--listen", "use an address with a port, such as 127.0.0.1:8081"))?,
-            cluster: ClusterConfig::new(&args.bootstrap, properties).map_err(|e| wrong("--bootstrap", e))?,
+            cluster: ClusterConfig::new(&args.kafka, properties).map_err(|e| wrong("--kafka", e))?,
             topic: args.topic.clone(),
             replication: args.replication,
             request_timeout: Duration::from_secs(args.request_timeout),

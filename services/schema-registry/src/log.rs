@@ -348,22 +348,29 @@ impl Worker {
     }
 
     fn attempt(&mut self, decide: &mut Decide, deadline: Instant, in_doubt: &mut Option<Value>) -> Result<Value, Stop> {
-        if in_doubt.is_some() {
+        if let Some(answer) = in_doubt.take() {
             // A transaction that ended in doubt is settled once the transactional id has a new owner.
-            self.open()?;
+            if let Err(stop) = self.own(deadline) {
+                *in_doubt = Some(answer);
+                return Err(stop);
+            }
+            if self.awaited.take().is_none() {
+                return Ok(answer);
+            }
         }
-        self.catch_up(deadline)?;
-        if let Some(answer) = in_doubt.take()
-            && self.awaited.take().is_none()
-        {
-            return Ok(answer);
-        }
-        let mut decision = self.read(&mut *decide)?;
+        // The owner's state is the log's end for certain if its commit succeeds, and for nothing else.
+        let optimistic = self.writer.as_ref().and_then(|_| self.read(&mut *decide).ok());
+        let mut decision = match optimistic.filter(|decision| !decision.records.is_empty()) {
+            Some(decision) => decision,
+            None => {
+                self.catch_up(deadline)?;
+                self.read(&mut *decide)?
+            }
+        };
         if !decision.records.is_empty() && self.writer.is_none() {
             // What was decided before owning the log counts for nothing: it only spared taking it from another
             // instance for a schema that is registered already.
-            self.open()?;
-            self.catch_up(deadline)?;
+            self.own(deadline)?;
             decision = self.read(&mut *decide)?;
         }
         let size = decision.records.iter().map(size).max().unwrap_or_default();
@@ -372,15 +379,19 @@ impl Worker {
         }
         if !decision.records.is_empty() {
             let last = self.transact(&decision, in_doubt)?;
-            self.await_offset(last, deadline)?;
+            // An owner whose state lacks its own writes must not decide on it.
+            self.await_offset(last, deadline).inspect_err(|_| self.writer = None)?;
         }
         Ok(decision.answer)
     }
 
-    fn open(&mut self) -> Result<(), TransactionError> {
+    /// Becomes the owner of the log, if this instance is not, and learns all that was written before.
+    fn own(&mut self, deadline: Instant) -> Result<(), Stop> {
         if self.writer.is_none() {
-            self.writer = Some(TransactionalWriter::open(&self.config.cluster, &self.transactional_id, STEP)?);
+            let writer = TransactionalWriter::open(&self.config.cluster, &self.transactional_id, STEP)?;
             tracing::info!(transactional_id = self.transactional_id, "this instance writes");
+            self.catch_up(deadline)?;
+            self.writer = Some(writer);
         }
         Ok(())
     }

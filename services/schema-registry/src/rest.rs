@@ -1,34 +1,24 @@
 //! Confluent's REST API: routes, what they take and what they answer. Reads are answered from memory, changes go
 //! through the log; what a change comes to is decided in [`crate::decide`].
 
-use std::collections::HashMap;
+mod request;
 
-use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Path, Query, Request, State};
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::decide::{self, Decision, Registered, SchemaRequest};
 use crate::fault::Fault;
 use crate::log::Log;
 use crate::metrics::Counters;
-use crate::record::{ConfigValue, Guid};
+use crate::record::ConfigValue;
 use crate::store::{Content, Filter, Level, Mode, Store, Wanted};
-
-/// Types of bodies, the preferred one first.
-const MEDIA_TYPES: [&str; 3] =
-    ["application/vnd.schemaregistry.v1+json", "application/vnd.schemaregistry+json", "application/json"];
-const MEDIA_TYPES_TEXT: &str =
-    "application/vnd.schemaregistry.v1+json, application/vnd.schemaregistry+json or application/json";
-/// Longest subject name in bytes.
-const MAX_SUBJECT: usize = 1024;
+use request::{Params, Segments, Sent, frame};
 
 /// What all routes need.
 #[derive(Clone)]
@@ -70,172 +60,12 @@ pub(crate) fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-/// Content types in and out, and the count of requests, for every route alike.
-async fn frame(State(api): State<Api>, path: Option<MatchedPath>, request: Request, next: Next) -> Response {
-    let route = path.map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
-    let accepted = accepted(request.headers());
-    let mut response = match accepted {
-        None => Fault::NotAcceptable(MEDIA_TYPES_TEXT).into_response(),
-        Some(_) if !sends_json(request.method(), request.headers()) => {
-            Fault::BadMediaType(MEDIA_TYPES_TEXT).into_response()
-        }
-        Some(_) => next.run(request).await,
-    };
-    let media_type = accepted.unwrap_or(MEDIA_TYPES[0]);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    api.counters.requests.get_or_create(&[("route", route), ("code", response.status().as_str().to_owned())]).inc();
-    response
-}
-
-/// The first of our types that the client takes, weights left aside.
-fn accepted(headers: &HeaderMap) -> Option<&'static str> {
-    let mut ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
-    if ranges.peek().is_none() {
-        return Some(MEDIA_TYPES[0]);
-    }
-    ranges.flat_map(|ranges| ranges.split(',')).find_map(|range| {
-        let range = range.split(';').next().unwrap_or_default().trim();
-        if matches!(range, "*/*" | "application/*" | "") {
-            return Some(MEDIA_TYPES[0]);
-        }
-        MEDIA_TYPES.into_iter().find(|media_type| range.eq_ignore_ascii_case(media_type))
-    })
-}
-
-fn sends_json(method: &Method, headers: &HeaderMap) -> bool {
-    let Some(media_type) = headers.get(header::CONTENT_TYPE) else { return true };
-    let media_type = media_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    !matches!(*method, Method::POST | Method::PUT)
-        || media_type.eq_ignore_ascii_case("application/octet-stream")
-        || MEDIA_TYPES.iter().any(|known| media_type.eq_ignore_ascii_case(known))
-}
-
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let (status, code) = self.code();
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, Json(json!({ "error_code": code, "message": self.to_string() }))).into_response()
     }
-}
-
-// --- What requests bring ---------------------------------------------------------------------------------------
-
-/// The query: what is not there is false, zero or empty.
-struct Params(HashMap<String, String>);
-
-impl Params {
-    fn is(&self, name: &str) -> bool {
-        self.text(name).eq_ignore_ascii_case("true")
-    }
-
-    fn text(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", String::as_str)
-    }
-
-    fn filter(&self) -> Filter {
-        match (self.is("deletedOnly"), self.is("deleted")) {
-            (true, _) => Filter::Deleted,
-            (false, true) => Filter::All,
-            (false, false) => Filter::Live,
-        }
-    }
-
-    /// The part of a list that is asked for by `offset` and `limit`.
-    fn page<T>(&self, items: impl IntoIterator<Item = T>) -> Vec<T> {
-        let number = |name: &str| self.text(name).parse::<usize>().ok();
-        let limit = number("limit").filter(|limit| *limit > 0).unwrap_or(usize::MAX);
-        items.into_iter().skip(number("offset").unwrap_or(0)).take(limit).collect()
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Params {
-    type Rejection = Fault;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Params, Fault> {
-        let query = Query::<HashMap<String, String>>::from_request_parts(parts, state).await;
-        query.map(|Query(query)| Params(query)).map_err(|e| Fault::BadRequest(e.to_string()))
-    }
-}
-
-/// The variable segments of the path.
-struct Segments {
-    subject: Option<String>,
-    wanted: Option<Wanted>,
-    id: u32,
-    guid: Option<Guid>,
-}
-
-impl Segments {
-    fn subject(&self) -> &str {
-        self.subject.as_deref().unwrap_or_default()
-    }
-
-    fn wanted(&self) -> Wanted {
-        self.wanted.unwrap_or(Wanted::Latest)
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Segments {
-    type Rejection = Fault;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Segments, Fault> {
-        let path = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
-        let Path(path) = path.map_err(|e| Fault::BadRequest(e.to_string()))?;
-        let subject = path.get("subject").map(|subject| subject_name(subject)).transpose()?;
-        let wanted = path.get("version").map(|version| version_number(version)).transpose()?;
-        let id = match path.get("id") {
-            // What is no id cannot be the id of a schema.
-            Some(id) => id.parse::<u32>().map_err(|_| Fault::SchemaNotFound)?,
-            None => 0,
-        };
-        Ok(Segments { subject, wanted, id, guid: path.get("guid").and_then(|guid| Guid::parse(guid)) })
-    }
-}
-
-fn subject_name(subject: &str) -> Result<String, Fault> {
-    let invalid = |reason| Fault::InvalidSubject { subject: subject.chars().take(100).collect(), reason };
-    // Confluent's name of the default context, the only one there is here.
-    let name = subject.strip_prefix(":.:").unwrap_or(subject);
-    if name.is_empty() || name.len() > MAX_SUBJECT {
-        return Err(invalid("it must have 1 to 1024 bytes"));
-    }
-    if name.chars().any(char::is_control) {
-        return Err(invalid("it has a control character"));
-    }
-    if name.starts_with(':') {
-        return Err(invalid("contexts are not supported, so it must not start with ':'"));
-    }
-    if matches!(name, "__GLOBAL" | "__EMPTY") {
-        return Err(invalid("it is reserved"));
-    }
-    Ok(name.to_owned())
-}
-
-fn version_number(version: &str) -> Result<Wanted, Fault> {
-    match (version, version.parse::<i32>()) {
-        ("latest" | "-1", _) => Ok(Wanted::Latest),
-        (_, Ok(number @ 1..)) => Ok(Wanted::Exactly(number as u32)),
-        _ => Err(Fault::InvalidVersion(version.chars().take(100).collect())),
-    }
-}
-
-/// A JSON body.
-struct Sent<T>(T);
-
-impl<T: DeserializeOwned> FromRequest<Api> for Sent<T> {
-    type Rejection = Fault;
-
-    async fn from_request(request: Request, api: &Api) -> Result<Sent<T>, Fault> {
-        let body: Body = request.into_body();
-        let body = axum::body::to_bytes(body, api.max_body).await.map_err(|_| Fault::BodyTooLarge(api.max_body))?;
-        serde_json::from_slice(&body).map(Sent).map_err(|e| Fault::BadRequest(e.to_string()))
-    }
-}
-
-#[derive(Deserialize)]
-struct ModeRequest {
-    #[serde(default)]
-    mode: Option<String>,
 }
 
 // --- What is answered ------------------------------------------------------------------------------------------
@@ -526,6 +356,12 @@ async fn get_mode(State(api): State<Api>, params: Params, segments: Segments) ->
         (None, Some(subject)) if !params.is("defaultToGlobal") => Err(Fault::ModeNotSet(subject.to_owned())),
         (None, _) => Ok(Json(mode_view(store.mode_in_scope(subject)))),
     })
+}
+
+#[derive(Deserialize)]
+struct ModeRequest {
+    #[serde(default)]
+    mode: Option<String>,
 }
 
 async fn put_mode(

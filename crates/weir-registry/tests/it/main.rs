@@ -1,5 +1,7 @@
 //! The client against a real HTTP server that can be told to misbehave.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
+
 mod server;
 
 use std::num::NonZeroU32;

@@ -23,11 +23,11 @@ pub enum Fault {
     Huge,
 }
 
-#[derive(Clone)]
 pub struct Server {
     state: Arc<Mutex<Content>>,
     url: String,
-    task: Arc<Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
 }
 
 struct Content {
@@ -50,7 +50,7 @@ impl Server {
                 _ = stopped => {}
             }
         });
-        Server { state, url, task: Arc::new(Mutex::new(Some((stop, task)))) }
+        Server { state, url, stop, task }
     }
 
     pub fn url(&self) -> String {
@@ -58,10 +58,9 @@ impl Server {
     }
 
     /// Stops listening; returns when the port is closed.
-    pub async fn stop(&self) {
-        let (stop, task) = self.task.lock().unwrap().take().unwrap();
-        stop.send(()).unwrap();
-        task.await.unwrap();
+    pub async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.task.await.unwrap();
     }
 
     pub fn set(&self, fault: Fault) {
