@@ -11,9 +11,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(after_help = "Exit codes: 0 done; 1 the answer is no (lint errors, broken events, failed records); \
 3 the cluster is not as asked; 64 wrong usage; 69 a service cannot be reached; 70 anything else.")]
 pub struct Weir {
-    /// What is logged to stderr, as a tracing filter.
-    #[arg(long, env = "WEIR_LOG", default_value = "warn", global = true)]
-    pub log: String,
+    /// What is logged to stderr, as a tracing filter; warnings where it is not given.
+    #[arg(long, env = "WEIR_LOG", global = true)]
+    pub log: Option<String>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,

@@ -65,8 +65,8 @@ pub fn run(arguments: &Check) -> Result<Exit, Failure> {
         } else {
             for violation in verdict.violations().iter().filter(|violation| violation.mode > Mode::Shadow) {
                 let mode = if violation.mode == Mode::Warn { "warning: " } else { "" };
-                let (code, path, message) = (violation.code, &violation.path, &violation.message);
-                out.line(format_args!("{place}:{line}: {mode}{code} {path} {message}"))?;
+                let what = with_path(&violation.path, &violation.message);
+                out.line(format_args!("{place}:{line}: {mode}{} {what}", violation.code))?;
             }
         }
     }
@@ -106,6 +106,14 @@ pub fn pick(contract: Option<&CompiledContract>, topic: Option<&str>) -> Result<
             let topics: Vec<&str> = objects.iter().map(|object| object.topic()).collect();
             Err(Failure::Usage(format!("--topic: name one of the contract's topics: {}", topics.join(", "))))
         }
+    }
+}
+
+/// A message and the path it is about, which some messages begin with.
+pub fn with_path(path: &str, message: &str) -> String {
+    match message.strip_prefix(path) {
+        Some(rest) if path.is_empty() || rest.starts_with(' ') || rest.is_empty() => message.to_owned(),
+        _ => format!("{path} {message}"),
     }
 }
 

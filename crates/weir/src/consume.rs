@@ -19,6 +19,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// How long a topic that is not at its end may stay silent.
 const SILENCE: u32 = 50;
 
+/// How often in a row a batch may be unreadable.
+const UNREADABLE: u32 = 5;
+
 /// Prints the committed records from where it was asked to, to the end or for ever.
 ///
 /// # Errors
@@ -48,7 +51,7 @@ pub fn run(arguments: &Consume) -> Result<Exit, Failure> {
     };
     let mut reader = kafka.reader(&arguments.topic, options)?;
     let mut out = Out::new();
-    let (mut shown, mut silent) = (0, 0);
+    let (mut shown, mut silent, mut unreadable) = (0, 0, 0);
     while arguments.max.is_none_or(|max| shown < max) && !interrupt.asked() {
         let record = match reader.next(TICK) {
             Ok(Read::Record(record)) => record,
@@ -67,14 +70,15 @@ pub fn run(arguments: &Consume) -> Result<Exit, Failure> {
                 }
                 continue;
             }
-            // A batch that cannot be read is passed over, and told.
-            Err(error @ Error::Unreadable { .. }) => {
+            // A batch that cannot be read is told, and passed over where the client can; else it comes again for ever.
+            Err(error @ Error::Unreadable { .. }) if unreadable < UNREADABLE => {
+                unreadable += 1;
                 say(format_args!("warning: {error}"));
                 continue;
             }
             Err(error) => return Err(kafka.failure(error)),
         };
-        silent = 0;
+        (silent, unreadable) = (0, 0);
         shown += 1;
         let value = decoder.value(&record)?;
         if arguments.json {

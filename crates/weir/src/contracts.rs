@@ -185,8 +185,10 @@ fn across(files: &mut [ContractFile]) {
                 Some((_, first)) => {
                     let message = format!("the {what} `{name}` is claimed at {first} already; give it to one of them");
                     findings.push(error(&contract.file, place, code, message));
+                    return false;
                 }
             }
+            true
         };
         let place = contract.document.get("id").map_or(Place { line: 1, column: 1 }, |id| id.place);
         claim(&mut ids, contract.id.clone(), place, "contract id", "mesh-id-taken");
@@ -194,8 +196,11 @@ fn across(files: &mut [ContractFile]) {
             let place = object.physical_name.place;
             let mut names = vec![object.product_topic().to_owned(), object.quarantine_topic()];
             names.extend(object.landing_topic());
+            // Who claims the product claims its landing and quarantine too: one finding is enough.
             for name in names {
-                claim(&mut topics, name, place, "topic", "mesh-topic-taken");
+                if !claim(&mut topics, name, place, "topic", "mesh-topic-taken") {
+                    break;
+                }
             }
         }
         if !findings.is_empty() {

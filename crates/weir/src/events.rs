@@ -154,7 +154,7 @@ impl JsonLines {
             if self.text.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            let value = match serde_json::from_slice(&self.text) {
+            let value = match serde_json::from_slice(self.text.trim_ascii_end()) {
                 Ok(value) => {
                     self.value = value;
                     Ok(&self.value)

@@ -38,7 +38,12 @@ use weir_telemetry::{LogFormat, init_logs};
 /// # Errors
 /// [`Failure`] when it could not do what it was asked; its text says why and what to do.
 pub fn run(weir: Weir) -> Result<Exit, Failure> {
-    init_logs(LogFormat::Text, &weir.log).map_err(|error| Failure::Usage(format!("--log: {error}")))?;
+    let log = weir.log.as_deref().unwrap_or(match &weir.command {
+        // The live table says what the services wait for; a log line would tear it.
+        Command::Up(arguments) if !arguments.headless => "warn,weir_kafka=error,weir_telemetry=error",
+        _ => "warn",
+    });
+    init_logs(LogFormat::Text, log).map_err(|error| Failure::Usage(format!("--log: {error}")))?;
     match &weir.command {
         Command::Lint(arguments) => lint::run(arguments),
         Command::Check(arguments) => check::run(arguments),

@@ -2,12 +2,18 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
 use weir_registry::{Answer, Compatibility, Config, Registered, RequestError, Resolution, Resolved, SchemaId};
 
 use crate::Failure;
+
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(6);
+/// How often the schema of an id is asked for.
+const ATTEMPTS: u32 = 2;
 
 /// A client of the registry at one address, for one thread that may wait.
 pub struct Registry {
@@ -25,7 +31,9 @@ impl Registry {
         // The one thread fetches in the background what the command's own thread waits for.
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().context("no runtime")?;
-        let client = weir_registry::Registry::new(Config::new([address]), runtime.handle().clone())
+        let mut config = Config::new([address]);
+        (config.timeout, config.attempts) = (TIMEOUT, ATTEMPTS);
+        let client = weir_registry::Registry::new(config, runtime.handle().clone())
             .map_err(|error| Failure::Usage(format!("--registry: {error}")))?;
         Ok(Registry { address: address.trim_end_matches('/').to_owned(), client, runtime })
     }

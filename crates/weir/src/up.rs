@@ -129,7 +129,11 @@ impl Mesh {
             }
             if screen.period().is_some_and(|period| shown.elapsed() >= period) {
                 let products = self.products();
-                let table = render(&products, &before, shown.elapsed().as_secs_f64());
+                let mut table = render(&products, &before, shown.elapsed().as_secs_f64());
+                let waits = reasons(&self.enforcer);
+                if !waits.is_empty() {
+                    table.push_str(&format!("\nwaits for {waits}"));
+                }
                 (before, shown) = (products, Instant::now());
                 screen.show(&table, &mut self.out.borrow_mut())?;
             }

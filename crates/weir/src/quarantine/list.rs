@@ -8,6 +8,7 @@ use super::entry::{Entry, Reason};
 use super::markers::{Marker, Markers, Outcome};
 use super::{exists, names};
 use crate::args::QuarantineList;
+use crate::check::with_path;
 use crate::decode::time;
 use crate::kafka::Kafka;
 use crate::output::{Out, count, say, thousands};
@@ -83,16 +84,10 @@ fn kinds(entry: &Entry) -> Vec<(String, String)> {
     kinds
 }
 
-/// A reason in one line. `this` is the whole event and says nothing.
+/// A reason in one line: code, rule, and what is wrong where.
 pub fn reason_line(reason: &Reason) -> String {
-    let mut line = reason.code.clone();
-    for part in [&reason.rule, &reason.path] {
-        if !part.is_empty() && part != "this" {
-            line.push(' ');
-            line.push_str(part);
-        }
-    }
-    if reason.message.is_empty() { line } else { format!("{line}: {}", reason.message) }
+    let rule = if reason.rule.is_empty() { String::new() } else { format!(" [{}]", reason.rule) };
+    format!("{}{rule} {}", reason.code, with_path(&reason.path, &reason.message)).trim_end().to_owned()
 }
 
 /// What became of it since, in brackets.
@@ -142,7 +137,7 @@ mod tests {
     #[test]
     fn a_line_names_place_time_reasons_and_what_became_of_it() {
         let entry = Entry::read(record(9, &[], RANGE));
-        let line = "3:9  1970-01-01T00:00:00.001Z  FIELD_RANGE quantity_positive quantity: too small; 2 more";
+        let line = "3:9  1970-01-01T00:00:00.001Z  FIELD_RANGE [quantity_positive] quantity too small; 2 more";
         assert_eq!(entry_line(&entry, None), line);
         let mut marker = Marker::new(Outcome::Failed, 2, "c@1.1.0".to_owned(), 5, &entry.record);
         assert_eq!(entry_line(&entry, Some(&marker)), format!("{line} [attempt 2, failed under c@1.1.0]"));

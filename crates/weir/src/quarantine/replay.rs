@@ -118,7 +118,10 @@ pub fn run(arguments: &QuarantineReplay) -> Result<Exit, Failure> {
     if let Some(sink) = &mut sink {
         sink.commit()?;
     }
-    report(arguments, object.contract(), &tally)?;
+    // Where a batch was undone, the counts would say too much.
+    if outcome.is_ok() || interrupt.asked() {
+        report(arguments, object.contract(), &tally)?;
+    }
     outcome?;
     Ok(if tally.failed + tally.tried_too_often + tally.lost > 0 { Exit::No } else { Exit::Done })
 }

@@ -170,7 +170,7 @@ key         \"k\"
 header      trace = abc
 
 reasons
-  FIELD_RANGE quantity_positive quantity: too small
+  FIELD_RANGE [quantity_positive] quantity too small
   and 2 more
   FIELD_RANGE: ";
         assert!(page.starts_with(start), "{page}");

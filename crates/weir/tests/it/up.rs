@@ -1,0 +1,64 @@
+//! `weir up`: the retail mesh in one process on a real Kafka.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::Stdio;
+
+use weir_testkit::kafka::Cluster;
+use weir_testkit::{Process, Signal, free_port};
+
+use crate::command;
+use crate::world::PATIENCE;
+
+/// Runs the mesh until `end` and returns what it wrote to stdout behind `ready`.
+fn run(bootstrap: &str, arguments: &[&str], end: impl FnOnce(&mut Process)) -> String {
+    let contracts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
+    let (registry, enforcer) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+    let fixed = [
+        "up",
+        "--headless",
+        "--kafka",
+        bootstrap,
+        "--registry-listen",
+        &registry,
+        "--enforcer-listen",
+        &enforcer,
+        "--contracts",
+        contracts.to_str().unwrap(),
+    ];
+    let mut up = Process::spawn(command(&[&fixed, arguments].concat()).stdout(Stdio::piped())).unwrap();
+    let mut stdout = BufReader::new(up.child().stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    end(&mut up);
+    let status = up.wait(PATIENCE);
+    assert_eq!(status.code(), Some(0));
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    rest
+}
+
+fn figure(text: &str, name: &str) -> u64 {
+    let last = text.lines().last().unwrap();
+    let found = last.split(' ').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+    found.unwrap_or_else(|| panic!("{name} in {last:?}")).parse().unwrap()
+}
+
+#[test]
+fn the_mesh_runs_in_one_process_and_drains() {
+    let Some(cluster) = Cluster::start() else { return };
+    let bootstrap = cluster.bootstrap();
+    let timed = run(&bootstrap, &["--rate", "300", "--broken", "0.2", "--seconds", "6"], |_| {});
+    let [sent, received, accepted, quarantined] =
+        ["sent", "received", "accepted", "quarantined"].map(|name| figure(&timed, name));
+    assert!(sent > 300 && quarantined > 0, "{timed}");
+    assert_eq!((received, figure(&timed, "unsettled")), (sent, 0), "{timed}");
+    assert_eq!(accepted + quarantined, received, "{timed}");
+    assert!(timed.contains("sales.transactions"), "{timed}");
+
+    // A second start finds everything in place; Ctrl-C ends it as well as the clock does.
+    let stopped = run(&bootstrap, &["--rate", "50", "--broken", "0", "--seed", "7"], |up| up.signal(Signal::Interrupt));
+    assert_eq!((figure(&stopped, "quarantined"), figure(&stopped, "unsettled")), (0, 0), "{stopped}");
+    assert_eq!(figure(&stopped, "received"), figure(&stopped, "sent"), "{stopped}");
+}

@@ -1,0 +1,96 @@
+//! One Kafka with a schema registry and, where asked for, an enforcer, and what is needed to look into it.
+
+use std::time::Duration;
+
+use clap::Parser;
+use contract_enforcer::Enforcer;
+use contract_enforcer::config::{Config, Raw};
+use schema_registry::Service;
+use tokio::runtime::Runtime;
+use weir_kafka::{Admin, ClusterConfig, Read, ReadOptions, Reader, Record};
+use weir_testkit::kafka::Cluster;
+use weir_testkit::wait_for;
+
+use crate::{Ran, weir};
+
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A world of its own for one test.
+pub struct World {
+    enforcer: Option<Enforcer>,
+    service: Option<Service>,
+    runtime: Runtime,
+    pub bootstrap: String,
+    pub registry: String,
+    pub config: ClusterConfig,
+    pub admin: Admin,
+    // Last: what runs on it goes first.
+    _cluster: Cluster,
+}
+
+impl World {
+    /// Kafka and registry. `None`, said on stderr, where there is no Kafka.
+    pub fn start() -> Option<World> {
+        let cluster = Cluster::start()?;
+        let bootstrap = cluster.bootstrap();
+        let config = ClusterConfig::new(&bootstrap, [("client.id", "test")]).unwrap();
+        let runtime = Runtime::new().unwrap();
+        let service = runtime.block_on(Service::start(schema_registry::Config::new(config.clone()))).unwrap();
+        wait_for(PATIENCE, "the registry", || service.is_ready());
+        let registry = format!("http://{}", service.address());
+        let admin = Admin::new(&config).unwrap();
+        let service = Some(service);
+        Some(World { enforcer: None, service, runtime, bootstrap, registry, config, admin, _cluster: cluster })
+    }
+
+    /// Starts an enforcer and waits until it is ready.
+    pub fn enforce(&mut self) {
+        let line = ["enforcer", "--kafka", &self.bootstrap, "--registry", &self.registry, "--listen", "127.0.0.1:0"];
+        let config = Config::new(Raw::try_parse_from(line).unwrap()).unwrap();
+        let enforcer = self.runtime.block_on(Enforcer::start(config)).unwrap();
+        wait_for(PATIENCE, "the enforcer", || enforcer.health.is_ready());
+        self.enforcer = Some(enforcer);
+    }
+
+    /// Runs a command against this world.
+    pub fn weir(&self, arguments: &[&str]) -> Ran {
+        weir(&[arguments, &self.addresses()].concat())
+    }
+
+    /// The arguments that name this world.
+    pub fn addresses(&self) -> [&str; 4] {
+        ["--kafka", &self.bootstrap, "--registry", &self.registry]
+    }
+
+    /// All committed records of a topic.
+    pub fn read(&self, topic: &str) -> Vec<Record> {
+        let mut reader = Reader::open(&self.config, topic, ReadOptions::default()).unwrap();
+        let mut records = Vec::new();
+        loop {
+            match reader.next(PATIENCE).unwrap() {
+                Read::Record(record) => records.push(record),
+                Read::CaughtUp => return records,
+                Read::Idle => panic!("{topic} does not come to its end"),
+            }
+        }
+    }
+
+    /// Stops the registry; the addresses stay.
+    pub fn stop_registry(&mut self) {
+        if let Some(service) = self.service.take() {
+            self.runtime.block_on(service.stop());
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(enforcer) = self.enforcer.take() {
+            let stopped = self.runtime.block_on(enforcer.stop());
+            if !std::thread::panicking() {
+                stopped.unwrap();
+            }
+        }
+        self.stop_registry();
+    }
+}
