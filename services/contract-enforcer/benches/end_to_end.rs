@@ -83,10 +83,13 @@ fn memory(cluster: &Cluster, kafka: &ClusterConfig, admin: &Admin, registry_port
         for name in [topic.clone(), format!("{topic}.landing"), format!("{topic}.quarantine")] {
             admin.create_topic(&NewTopic::new(name, 1)).unwrap();
         }
-        let contract = fixture("orders.odcs.yaml").replace("shop.orders", &topic).replace("value: 2, vendor", "value: 1, vendor");
+        let contract =
+            fixture("orders.odcs.yaml").replace("shop.orders", &topic).replace("value: 2, vendor", "value: 1, vendor");
         let payload = publish(kafka, registry_port, "thousand", &topic, &contract);
         let landing = format!("{topic}.landing");
-        writer.send(&Outgoing { topic: &landing, key: Some(b"c-1"), value: Some(&payload), ..Outgoing::default() }, 0).unwrap();
+        writer
+            .send(&Outgoing { topic: &landing, key: Some(b"c-1"), value: Some(&payload), ..Outgoing::default() }, 0)
+            .unwrap();
     }
     assert!(writer.flush().iter().all(|d| d.result.is_ok()));
     let mut command = enforcer(cluster, registry_port, "thousand", "memory");

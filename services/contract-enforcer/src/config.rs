@@ -115,7 +115,9 @@ impl Config {
         let properties = raw.kafka_properties.iter().map(|property| match property.split_once('=') {
             Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
             // The text is not shown: it may be a secret that was given in the wrong place.
-            None => Err(ConfigError::Property(property.chars().take_while(|c| c.is_ascii_alphabetic() || *c == '.').collect())),
+            None => Err(ConfigError::Property(
+                property.chars().take_while(|c| c.is_ascii_alphabetic() || *c == '.').collect(),
+            )),
         });
         let properties = properties.collect::<Result<Vec<_>, _>>()?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);

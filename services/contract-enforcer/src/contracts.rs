@@ -173,8 +173,7 @@ fn refuse(inner: &mut Inner, key: &str, version: Option<String>, reasons: Vec<St
 /// Two contracts may not govern one topic: the one that came first keeps it.
 fn conflict(in_force: &BTreeMap<String, CompiledContract>, key: &str, new: &CompiledContract) -> Option<String> {
     let others = in_force.iter().filter(|(id, _)| *id != key);
-    let taken: HashMap<_, _> =
-        others.flat_map(|(id, c)| c.objects.iter().map(move |o| (o.topic(), id))).collect();
+    let taken: HashMap<_, _> = others.flat_map(|(id, c)| c.objects.iter().map(move |o| (o.topic(), id))).collect();
     new.objects.iter().find_map(|o| {
         let owner = taken.get(o.topic())?;
         Some(format!("topic {} is governed by contract {owner}; withdraw that one first", o.topic()))

@@ -14,6 +14,7 @@ pub mod contracts;
 pub mod metrics;
 pub mod pipeline;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ use crate::pipeline::Enforce;
 
 /// How long a transaction may stay open behind a silent worker, as a share of the session timeout.
 const TRANSACTION_SHARE: f64 = 0.8;
+/// How long a partition waits for a schema before it is tried again: at first, as an answer takes, and at most.
+const STALL_BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
 /// How often health and lag are looked at.
 const WATCH: Duration = Duration::from_millis(500);
 
@@ -91,6 +94,7 @@ impl Enforcer {
         let mut settings = PumpConfig::new(&config.group, &config.instance);
         settings.workers = config.workers;
         settings.commit_interval = config.commit_interval;
+        settings.stall_backoff = STALL_BACKOFF;
         settings.session_timeout = config.session_timeout;
         settings.transaction_timeout = config.session_timeout.mul_f64(TRANSACTION_SHARE);
         let stage = (contracts.clone(), metrics.clone(), registry.clone());
@@ -179,15 +183,24 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 /// Keeps health and lag up to date.
 async fn watch(pump: Arc<Pump>, registry: Registry, metrics: Arc<Metrics>, health: Health) {
     let mut tick = tokio::time::interval(WATCH);
+    let mut before = BTreeSet::new();
     loop {
         tick.tick().await;
-        let status = pump.status();
-        let mut lag = std::collections::BTreeMap::new();
+        let mut status = pump.status();
+        let mut lag = BTreeMap::new();
         for partition in &status.partitions {
             *lag.entry(partition.topic.clone()).or_default() += partition.lag.unwrap_or(0);
         }
-        let stalled = status.partitions.iter().filter(|p| p.stalled.is_some()).count();
-        metrics.set_waiting(lag, stalled as u64);
+        // A stall that is over before the next look is a schema that was fetched, and no reason to be taken off duty.
+        let now: BTreeSet<_> =
+            status.partitions.iter().filter(|p| p.stalled.is_some()).map(|p| (p.topic.clone(), p.partition)).collect();
+        for partition in &mut status.partitions {
+            if !before.contains(&(partition.topic.clone(), partition.partition)) {
+                partition.stalled = None;
+            }
+        }
+        metrics.set_waiting(lag, now.len() as u64);
+        before = now;
         let reasons = status.reasons();
         if reasons.is_empty() {
             health.clear("kafka");

@@ -123,30 +123,29 @@ impl Judge {
     fn resolve(&self, object: &Arc<CompiledObject>, id: SchemaId) -> Result<Result<Bound, DataFault>, Stall> {
         let unknown = || DataFault::SchemaUnknown { id: schema_ref(id) };
         let refused = |reason| DataFault::SchemaNotAllowed { id: schema_ref(id), reasons: vec![reason] };
-        let resolved = match self.registry.resolve(id) {
+        // Both questions are put before either answer is looked at, so that they are fetched side by side.
+        let resolved = self.registry.resolve(id);
+        let subjects = if object.allows_foreign_schemas() { Vec::new() } else { object.subjects() };
+        let belongs: Vec<_> = subjects.iter().map(|subject| self.registry.belongs(id, subject)).collect();
+        let resolved = match resolved {
             Answer::Ready(resolved) => resolved,
             Answer::NoSuchId => return Ok(Err(unknown())),
             Answer::Unusable(reason) => return Ok(Err(refused(reason.to_string()))),
             Answer::Pending => return Err(stall(format!("schema {id} is being fetched from the registry"))),
             Answer::Unavailable(reason) => return Err(stall(format!("registry: schema {id}: {reason}"))),
         };
-        if !object.allows_foreign_schemas() {
-            // A "no" is not kept: the id may be registered any moment, and the registry's cache has an expiry.
-            let subjects = object.subjects();
-            let mut allowed = false;
-            for subject in &subjects {
-                match self.registry.belongs(id, subject) {
-                    Answer::Ready(true) => allowed = true,
-                    Answer::Ready(false) | Answer::NoSuchId | Answer::Unusable(_) => {}
+        if !subjects.is_empty() && !belongs.contains(&Answer::Ready(true)) {
+            for answer in belongs {
+                match answer {
+                    // A "no" is not kept: the id may be registered any moment, and the registry's cache has an expiry.
+                    Answer::Ready(_) | Answer::NoSuchId | Answer::Unusable(_) => {}
                     Answer::Pending => return Err(stall(format!("the subjects of schema {id} are being fetched"))),
                     Answer::Unavailable(reason) => {
                         return Err(stall(format!("registry: subjects of schema {id}: {reason}")));
                     }
                 }
             }
-            if !allowed {
-                return Ok(Err(refused(format!("it is not registered under subject {}", subjects.join(" or ")))));
-            }
+            return Ok(Err(refused(format!("it is not registered under subject {}", subjects.join(" or ")))));
         }
         Ok(Ok(match object.bind(resolved.schema.clone()) {
             Ok(binding) => Bound::Ready(Arc::new(binding)),

@@ -2,13 +2,14 @@
 //! read_committed reader then finds every record once, in order, unchanged, in the right topic.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use weir_kafka::{Read, ReadOptions, Reader, Until};
-use weir_testkit::ledger::{Acked, Generator, Id, Ledger, Received, Record};
+use weir_kafka::{Admin, Read, ReadOptions, Reader, Until};
+use weir_testkit::ledger::{Acked, Generator, Id, Ledger, Record, Verdict};
 use weir_testkit::wait_for;
 
 use crate::verdicts::order;
-use crate::world::{Enforcer, LANDING, PARTITIONS, QUARANTINE, SECONDS, TOPIC, World};
+use crate::world::{Encoder, Enforcer, LANDING, PARTITIONS, QUARANTINE, SECONDS, TOPIC, World, produce};
 
 const CODES: [&str; 8] = [
     "FIELD_RANGE",
@@ -21,48 +22,84 @@ const CODES: [&str; 8] = [
     "FRAME_MISSING",
 ];
 
-fn generator(records: u64) -> Generator {
+fn generator() -> Generator {
     Generator {
         run: 1,
         seed: 42,
         partitions: PARTITIONS,
-        records,
+        records: 1_000_000,
         keys: 500,
         broken: 50,
         codes: CODES.iter().map(|c| (*c).to_owned()).collect(),
     }
 }
 
-/// A slice of the generator's records, for producing round by round.
-fn slice(generator: &Generator, from: u64, to: u64) -> impl Iterator<Item = Id> + use<> {
-    generator.ids().filter(move |id| (from..to).contains(&id.seq))
+fn maker<'m>(encoder: &'m Encoder, generator: &'m Generator) -> impl Fn(Id, Verdict<'_>) -> Record + 'm {
+    |id, verdict| order(encoder, id, &generator.key(id), verdict)
 }
 
-fn audit(world: &World, ledger: &Ledger<'_>, acked: Vec<Acked>) {
+/// Produces while `faults` happen, and then holds what came out against what went in.
+fn under_load(world: &mut World, faults: impl FnOnce(&mut World) -> Enforcer) {
+    let (generator, encoder, kafka) = (generator(), world.encoder.clone(), world.kafka.clone());
+    let make = maker(&encoder, &generator);
+    let ledger = Ledger::new(&generator, LANDING, &make);
+    let stop = AtomicBool::new(false);
+    let (acked, enforcer): (Vec<Acked>, Enforcer) = std::thread::scope(|scope| {
+        let producing = scope.spawn(|| {
+            let make = maker(&encoder, &generator);
+            produce(&kafka, &Ledger::new(&generator, LANDING, &make), generator.ids(), &stop)
+        });
+        // A fault that panics must not leave the producer running.
+        let stopping = Stop(&stop);
+        let enforcer = faults(world);
+        drop(stopping);
+        (producing.join().unwrap(), enforcer)
+    });
     world.drained(SECONDS(90));
     let summary =
         ledger.compare(acked, world.read(TOPIC), world.read(QUARANTINE)).unwrap_or_else(|broken| panic!("{broken}"));
     assert_eq!((summary.duplicates, summary.out_of_order, summary.unacked), (0, 0, 0), "{summary}");
     assert!(summary.accepted > 0 && summary.quarantined > 0, "{summary}");
     eprintln!("{summary}");
+    let page = enforcer.metrics();
+    let count = |name: &str| crate::world::sum(&page, name);
+    assert_eq!(
+        count("weir_enforcer_received_total"),
+        count("weir_enforcer_accepted_total")
+            + count("weir_enforcer_quarantined_total")
+            + count("weir_enforcer_released_total")
+            + count("weir_enforcer_in_flight"),
+        "{page}"
+    );
+}
+
+struct Stop<'s>(&'s AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn done(enforcer: &Enforcer) -> u64 {
     enforcer.metric("weir_enforcer_accepted_total") + enforcer.metric("weir_enforcer_quarantined_total")
 }
 
+fn behind(world: &World) -> u64 {
+    let lag = || Admin::new(&world.kafka).ok()?.lag("contract-enforcer", LANDING).ok();
+    weir_testkit::wait_for_some(SECONDS(60), "the lag of the group", lag).values().sum()
+}
+
 /// Reads a topic while the faults happen, as a consumer would.
-fn follow(world: &World, topic: &str, stop: &AtomicBool) -> Vec<(i32, i64)> {
+fn follow(kafka: &weir_kafka::ClusterConfig, topic: &str, stop: &AtomicBool) -> Vec<(i32, i64)> {
     let options = ReadOptions { until: Until::Live, ..ReadOptions::default() };
-    let mut reader = Reader::open(&world.kafka, topic, options).unwrap();
+    let mut reader = Reader::open(kafka, topic, options).unwrap();
     let mut seen = Vec::new();
     loop {
-        match reader.next(SECONDS(1)) {
-            Ok(Read::Record(r)) => seen.push((r.partition, r.offset)),
-            Ok(Read::Idle) if stop.load(Ordering::Relaxed) => return seen,
-            Ok(_) => {}
-            Err(e) if stop.load(Ordering::Relaxed) => panic!("{e}"),
-            Err(_) => {}
+        match reader.next(SECONDS(1)).unwrap() {
+            Read::Record(r) => seen.push((r.partition, r.offset)),
+            Read::Idle if stop.load(Ordering::Relaxed) => return seen,
+            _ => {}
         }
     }
 }
@@ -70,157 +107,119 @@ fn follow(world: &World, topic: &str, stop: &AtomicBool) -> Vec<(i32, i64)> {
 #[test]
 fn twenty_kills_under_load_lose_and_double_nothing() {
     const ROUNDS: u64 = 20;
-    const EACH: u64 = 6_000;
-    let Some(world) = World::start() else { return };
-    let generator = generator(ROUNDS * EACH);
-    let make = |id: Id, verdict: weir_testkit::ledger::Verdict<'_>| -> Record {
-        order(&world, id, &generator.key(id), verdict)
-    };
-    let ledger = Ledger::new(&generator, LANDING, &make);
-    let stop = AtomicBool::new(false);
-    let mut acked = Vec::new();
-    let mut interrupted = 0;
+    let Some(mut world) = World::start() else { return };
+    let (kafka, stop) = (world.kafka.clone(), AtomicBool::new(false));
     let watched = std::thread::scope(|scope| {
-        let watching = scope.spawn(|| follow(&world, TOPIC, &stop));
-        for round in 0..ROUNDS {
-            acked.extend(world.produce(&ledger, slice(&generator, round * EACH, (round + 1) * EACH)));
-            let mut enforcer = world.enforcer("a");
-            let target =
-                generator.draw(Id { run: 1, partition: 0, seq: round }, 9) % (EACH * PARTITIONS as u64 * 3 / 4);
-            wait_for(SECONDS(60), "the enforcer to be in the middle of its work", || done(&enforcer) >= target.max(1));
-            if done(&enforcer) < EACH * PARTITIONS as u64 {
-                interrupted += 1;
+        let watching = scope.spawn(|| follow(&kafka, TOPIC, &stop));
+        let stopping = Stop(&stop);
+        under_load(&mut world, |world| {
+            let (draws, mut interrupted) = (generator(), 0);
+            for round in 0..ROUNDS {
+                let mut enforcer = world.enforcer("a");
+                let target = 1 + draws.draw(Id { run: 1, partition: 0, seq: round }, 9) % 8_000;
+                wait_for(SECONDS(60), "the enforcer to be in the middle of its work", || done(&enforcer) >= target);
+                enforcer.process.kill();
+                interrupted += u64::from(behind(world) > 0);
             }
-            enforcer.process.kill();
-        }
-        let _last = world.enforcer("a");
-        audit(&world, &ledger, std::mem::take(&mut acked));
-        stop.store(true, Ordering::Relaxed);
+            assert!(interrupted >= ROUNDS / 2, "only {interrupted} of {ROUNDS} kills fell into work: nothing is shown");
+            world.enforcer("a")
+        });
+        drop(stopping);
         watching.join().unwrap()
     });
-    assert!(interrupted >= ROUNDS / 2, "only {interrupted} of {ROUNDS} kills fell into work; the run shows nothing");
     let mut watched = watched;
     watched.sort_unstable();
-    let last: Vec<_> = world.read(TOPIC).iter().map(|r: &Received| (r.partition, r.offset)).collect();
+    let last: Vec<_> = world.read(TOPIC).iter().map(|r| (r.partition, r.offset)).collect();
     assert!(watched == last, "a reader during the faults saw other records than one after them");
 }
 
 #[test]
 fn two_enforcers_and_the_rebalances_between_them_lose_and_double_nothing() {
-    const ROUNDS: u64 = 6;
-    const EACH: u64 = 8_000;
-    let Some(world) = World::start() else { return };
-    let generator = generator(ROUNDS * EACH);
-    let make = |id: Id, verdict: weir_testkit::ledger::Verdict<'_>| order(&world, id, &generator.key(id), verdict);
-    let ledger = Ledger::new(&generator, LANDING, &make);
-    let mut acked = Vec::new();
-    let _stays = world.enforcer("stays");
-    for round in 0..ROUNDS {
-        let mut other = world.enforcer("moves");
-        acked.extend(world.produce(&ledger, slice(&generator, round * EACH, (round + 1) * EACH)));
-        // A partition moved: the newcomer has judged something itself.
-        wait_for(SECONDS(60), "the second enforcer to take part", || done(&other) > 0);
-        if round % 2 == 0 {
-            other.process.kill();
-        } else {
-            let status = other.process.terminate(SECONDS(30));
-            assert!(status.success(), "SIGTERM drains and ends with {status}");
+    let Some(mut world) = World::start() else { return };
+    under_load(&mut world, |world| {
+        let stays = world.enforcer("stays");
+        for round in 0..6 {
+            let mut other = world.enforcer("moves");
+            wait_for(SECONDS(60), "the second enforcer to take part", || done(&other) > 0);
+            if round % 2 == 0 {
+                other.process.kill();
+            } else {
+                let status = other.process.terminate(SECONDS(30));
+                assert!(status.success(), "SIGTERM drains and ends with {status}");
+            }
         }
-    }
-    audit(&world, &ledger, acked);
+        stays
+    });
 }
 
 #[test]
 fn a_registry_away_for_thirty_seconds_fills_no_quarantine() {
     let Some(mut world) = World::start() else { return };
-    let generator = generator(10_000);
-    // The registry is away before anything is cached, and new ids keep coming: nothing may be decided.
+    // Away before anything is cached: nothing that needs a schema may be decided.
     world.stop_registry();
-    let schema_id = world.schema_id;
-    let acked = {
-        let make = |id: Id, verdict: weir_testkit::ledger::Verdict<'_>| order(&world, id, &generator.key(id), verdict);
-        let ledger = Ledger::new(&generator, LANDING, &make);
-        let acked = world.produce(&ledger, slice(&generator, 0, 5_000));
+    under_load(&mut world, |world| {
         let enforcer = world.enforcer_unready("a");
-        let away = std::time::Instant::now();
-        wait_for(SECONDS(30), "the enforcer to say that it waits for the registry", || {
+        let away = Instant::now();
+        wait_for(SECONDS(60), "the enforcer to say that it waits for the registry", || {
             enforcer.metric("weir_enforcer_stalled_partitions") == PARTITIONS as u64
         });
-        let (code, reasons) = enforcer.ready();
-        assert!(code == 503 && reasons.contains("registry"), "{code} {reasons}");
-        wait_for(SECONDS(40), "thirty seconds without a registry", || {
-            assert_eq!(world.outcome().1, quarantined_without_schema(&generator, &world), "an outage is no verdict");
+        wait_for(SECONDS(10), "readiness to say so too", || {
+            let (code, reasons) = enforcer.ready();
+            code == 503 && reasons.contains("registry")
+        });
+        wait_for(SECONDS(60), "thirty seconds without a registry", || {
+            assert_eq!(done(&enforcer), leading(world), "an outage is no verdict");
             away.elapsed() >= SECONDS(30)
         });
-        (acked, enforcer)
-    };
-    world.start_registry();
-    assert_eq!(world.schema_id, schema_id);
-    let (mut acked, enforcer) = acked;
-    let make = |id: Id, verdict: weir_testkit::ledger::Verdict<'_>| order(&world, id, &generator.key(id), verdict);
-    let ledger = Ledger::new(&generator, LANDING, &make);
-    enforcer.wait_ready();
-    acked.extend(world.produce(&ledger, slice(&generator, 5_000, 10_000)));
-    audit(&world, &ledger, acked);
+        world.start_registry();
+        enforcer.wait_ready();
+        // Away once more, now with the schema in the cache: what is known keeps flowing.
+        world.stop_registry();
+        let before = done(&enforcer);
+        wait_for(SECONDS(30), "known schemas to keep flowing", || done(&enforcer) > before + 1_000);
+        world.start_registry();
+        enforcer
+    });
 }
 
-/// Records that need no schema to be turned away may be, in front of the first one that does.
-fn quarantined_without_schema(generator: &Generator, world: &World) -> usize {
+/// Records at the head of the partitions that are turned away without a schema: those without a schema id.
+fn leading(world: &World) -> u64 {
+    let generator = generator();
     let verdict = |partition, seq| generator.verdict(Id { run: 1, partition, seq });
-    let leading = |partition| {
-        (0..)
-            .take_while(|seq| verdict(partition, *seq) == weir_testkit::ledger::Verdict::Quarantined("FRAME_MISSING"))
-            .count()
-    };
+    let leading =
+        |partition| (0..).take_while(|seq| verdict(partition, *seq) == Verdict::Quarantined("FRAME_MISSING")).count();
     let most: usize = (0..PARTITIONS).map(leading).sum();
-    most.min(world.read(QUARANTINE).len())
+    most.min(world.read(QUARANTINE).len()) as u64
 }
 
 #[test]
 fn a_broker_that_restarts_in_the_middle_loses_and_doubles_nothing() {
-    const ROUNDS: u64 = 3;
-    const EACH: u64 = 15_000;
     let Some(mut world) = World::start() else { return };
-    let generator = generator(ROUNDS * EACH);
-    let mut acked = Vec::new();
-    let enforcer = world.enforcer("a");
-    for round in 0..ROUNDS {
-        let before = done(&enforcer);
-        {
-            let make =
-                |id: Id, verdict: weir_testkit::ledger::Verdict<'_>| order(&world, id, &generator.key(id), verdict);
-            let ledger = Ledger::new(&generator, LANDING, &make);
-            acked.extend(world.produce(&ledger, slice(&generator, round * EACH, (round + 1) * EACH)));
+    under_load(&mut world, |world| {
+        let enforcer = world.enforcer("a");
+        for round in 0..3 {
+            let before = done(&enforcer);
+            wait_for(SECONDS(60), "the enforcer to be in the middle of its work", || done(&enforcer) > before + 2_000);
+            if round % 2 == 0 {
+                world.cluster.kill();
+            } else {
+                world.cluster.stop();
+            }
+            world.cluster.restart();
         }
-        wait_for(SECONDS(60), "the enforcer to be in the middle of its work", || done(&enforcer) > before);
-        if round % 2 == 0 {
-            world.cluster.kill();
-        } else {
-            world.cluster.stop();
-        }
-        world.cluster.restart();
-    }
-    let make = |id: Id, verdict: weir_testkit::ledger::Verdict<'_>| order(&world, id, &generator.key(id), verdict);
-    let ledger = Ledger::new(&generator, LANDING, &make);
-    audit(&world, &ledger, acked);
-    assert_eq!(
-        enforcer.metric("weir_enforcer_received_total"),
-        done(&enforcer) + enforcer.metric("weir_enforcer_released_total")
-    );
+        enforcer
+    });
 }
 
 #[test]
 fn a_second_enforcer_of_the_same_name_fences_the_first_which_says_so() {
-    let Some(world) = World::start() else { return };
-    let generator = generator(2_000);
-    let make = |id: Id, verdict: weir_testkit::ledger::Verdict<'_>| order(&world, id, &generator.key(id), verdict);
-    let ledger = Ledger::new(&generator, LANDING, &make);
-    let mut first = world.enforcer("same");
-    let mut acked = world.produce(&ledger, slice(&generator, 0, 500));
-    world.drained(SECONDS(30));
-    let _second = world.enforcer("same");
-    acked.extend(world.produce(&ledger, slice(&generator, 500, 2_000)));
-    let status = first.process.wait(SECONDS(60));
-    assert_eq!(status.code(), Some(70), "a fenced enforcer ends with an error");
-    audit(&world, &ledger, acked);
+    let Some(mut world) = World::start() else { return };
+    under_load(&mut world, |world| {
+        let mut first = world.enforcer("same");
+        wait_for(SECONDS(30), "the first to work", || done(&first) > 0);
+        let second = world.enforcer("same");
+        let status = first.process.wait(SECONDS(60));
+        assert_eq!(status.code(), Some(70), "a fenced enforcer ends with an error");
+        second
+    });
 }

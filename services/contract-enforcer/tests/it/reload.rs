@@ -18,7 +18,7 @@ fn a_new_version_takes_effect_and_a_broken_one_is_refused() {
     let mut send = |verdict: Verdict<'_>| {
         let mut writer = weir_kafka::Writer::open(&world.kafka, 10).unwrap();
         for partition in 0..PARTITIONS {
-            let record = order(&world, Id { run: 0, partition, seq: sent }, "k", verdict);
+            let record = order(&world.encoder, Id { run: 0, partition, seq: sent }, "k", verdict);
             writer.write(&outgoing(LANDING, partition, &record, &headers(&record))).unwrap();
             sent += 1;
         }

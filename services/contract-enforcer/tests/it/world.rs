@@ -5,6 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -26,8 +28,24 @@ pub struct World {
     pub kafka: ClusterConfig,
     pub registry_port: u16,
     pub registry: Option<Process>,
-    pub schema: Schema,
-    pub schema_id: u32,
+    pub encoder: Encoder,
+}
+
+/// Makes payloads of the registered schema.
+#[derive(Clone)]
+pub struct Encoder {
+    schema: Arc<Schema>,
+    id: u32,
+}
+
+impl Encoder {
+    /// A payload with its schema id in front.
+    pub fn encode(&self, order: &Value) -> Vec<u8> {
+        let mut value = vec![0];
+        value.extend(self.id.to_be_bytes());
+        value.extend(weir_avro::from_json(&self.schema, order, JsonForm::Plain).unwrap());
+        value
+    }
 }
 
 fn fixture(name: &str) -> String {
@@ -49,10 +67,11 @@ impl World {
         let cluster = Cluster::start_with(&[("group.min.session.timeout.ms", "1000")])?;
         let kafka = ClusterConfig::new::<&str, &str>(&cluster.bootstrap(), []).unwrap();
         let admin = Admin::new(&kafka).unwrap();
-        for topic in [LANDING, TOPIC] {
-            admin.create_topic(&NewTopic::new(topic, PARTITIONS)).unwrap();
+        for topic in [LANDING, TOPIC, QUARANTINE] {
+            // The records carry old timestamps, which retention by time would take for a reason to delete them.
+            let topic = NewTopic::new(topic, PARTITIONS).set("retention.ms", "-1");
+            admin.create_topic(&topic.set("max.message.bytes", "2000000")).unwrap();
         }
-        admin.create_topic(&NewTopic::new(QUARANTINE, PARTITIONS).set("max.message.bytes", "2000000")).unwrap();
         admin.create_topic(&NewTopic::new("weir.contracts", 1).set("cleanup.policy", "compact")).unwrap();
         let text = fixture("Order.avsc");
         let mut world = World {
@@ -60,11 +79,10 @@ impl World {
             kafka,
             registry_port: free_port(),
             registry: None,
-            schema: Schema::parse(&text).unwrap(),
-            schema_id: 0,
+            encoder: Encoder { schema: Arc::new(Schema::parse(&text).unwrap()), id: 0 },
         };
         world.start_registry();
-        world.schema_id = world.register("shop.orders-value", &text);
+        world.encoder.id = world.register("shop.orders-value", &text);
         world.publish(&fixture("orders.odcs.yaml"));
         Some(world)
     }
@@ -116,43 +134,18 @@ impl World {
         enforcer
     }
 
+    /// Starts an enforcer and waits until it answers, ready or not. It has as many workers as there are partitions for
+    /// it when two of them share the work.
     pub fn enforcer_unready(&self, instance: &str) -> Enforcer {
         let port = free_port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_contract-enforcer"));
         command.args(["--kafka", &self.cluster.bootstrap()]);
         command.args(["--registry", &format!("http://127.0.0.1:{}", self.registry_port)]);
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--instance", instance]);
-        command.args(["--session-timeout-ms", "2000", "--log", "warn"]);
-        Enforcer { process: Process::spawn(&mut command).unwrap(), port }
-    }
-
-    /// A payload with its schema id in front.
-    pub fn encode(&self, order: &Value) -> Vec<u8> {
-        let mut value = vec![0];
-        value.extend(self.schema_id.to_be_bytes());
-        value.extend(weir_avro::from_json(&self.schema, order, JsonForm::Plain).unwrap());
-        value
-    }
-
-    /// Writes the ledger's records, each to its own partition, and returns what was acknowledged.
-    pub fn produce(&self, ledger: &Ledger<'_>, ids: impl Iterator<Item = Id>) -> Vec<Acked> {
-        let mut writer = Writer::open(&self.kafka, 20_000).unwrap();
-        let mut sent = Vec::new();
-        let mut acked = Vec::new();
-        let note = |sent: &[Id], deliveries: Vec<weir_kafka::Delivery>, acked: &mut Vec<Acked>| {
-            for delivery in deliveries {
-                acked.push(Acked { id: sent[delivery.token], offset: delivery.result.unwrap().1 });
-            }
-        };
-        for id in ids {
-            let record = ledger.record(id);
-            writer.send(&outgoing(LANDING, id.partition, &record, &headers(&record)), sent.len()).unwrap();
-            sent.push(id);
-            let deliveries = writer.deliveries();
-            note(&sent, deliveries, &mut acked);
-        }
-        note(&sent, writer.flush(), &mut acked);
-        acked
+        command.args(["--session-timeout-ms", "2000", "--log", "warn", "--workers", "1"]);
+        let process = Process::spawn(&mut command).unwrap();
+        wait_for(SECONDS(30), "the enforcer to answer", || get(port, "/health/live").is_some());
+        Enforcer { process, port }
     }
 
     /// Everything committed in a topic, partition by partition.
@@ -191,6 +184,38 @@ impl World {
                 .is_ok_and(|lag| lag.len() == PARTITIONS as usize && lag.values().all(|behind| *behind == 0))
         });
     }
+}
+
+/// Writes the ledger's records round after round, each to its own partition, until they or the reason for them are
+/// gone; returns what was acknowledged. Paced, so that there is always something to be done when a fault strikes.
+pub fn produce(
+    kafka: &ClusterConfig,
+    ledger: &Ledger<'_>,
+    ids: impl Iterator<Item = Id>,
+    stop: &AtomicBool,
+) -> Vec<Acked> {
+    const STEP: usize = 100;
+    let mut writer = Writer::open(kafka, 20_000).unwrap();
+    let (mut sent, mut acked) = (Vec::new(), Vec::new());
+    let note = |sent: &[Id], deliveries: Vec<weir_kafka::Delivery>, acked: &mut Vec<Acked>| {
+        for delivery in deliveries {
+            acked.push(Acked { id: sent[delivery.token], offset: delivery.result.unwrap().1 });
+        }
+    };
+    for id in ids {
+        let record = ledger.record(id);
+        writer.send(&outgoing(LANDING, id.partition, &record, &headers(&record)), sent.len()).unwrap();
+        sent.push(id);
+        if sent.len() % STEP == 0 {
+            note(&sent, writer.deliveries(), &mut acked);
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+    note(&sent, writer.flush(), &mut acked);
+    acked
 }
 
 pub fn headers(record: &Record) -> Vec<(&str, Option<&[u8]>)> {
