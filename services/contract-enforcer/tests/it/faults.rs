@@ -56,6 +56,9 @@ fn under_load(world: &mut World, faults: impl FnOnce(&mut World) -> Enforcer) {
         (producing.join().unwrap(), enforcer)
     });
     world.drained(SECONDS(90));
+    let mut ids = std::collections::HashSet::new();
+    let twice = world.read(LANDING).iter().filter(|r| !ids.insert(r.record.headers.last().cloned())).count();
+    assert_eq!(twice, 0, "the producer wrote {twice} records twice, so the run shows nothing");
     let summary =
         ledger.compare(acked, world.read(TOPIC), world.read(QUARANTINE)).unwrap_or_else(|broken| panic!("{broken}"));
     assert_eq!((summary.duplicates, summary.out_of_order, summary.unacked), (0, 0, 0), "{summary}");
@@ -197,14 +200,10 @@ fn a_broker_that_restarts_in_the_middle_loses_and_doubles_nothing() {
     let Some(mut world) = World::start() else { return };
     under_load(&mut world, |world| {
         let enforcer = world.enforcer("a");
-        for round in 0..3 {
+        for _ in 0..3 {
             let before = done(&enforcer);
             wait_for(SECONDS(60), "the enforcer to be in the middle of its work", || done(&enforcer) > before + 2_000);
-            if round % 2 == 0 {
-                world.cluster.kill();
-            } else {
-                world.cluster.stop();
-            }
+            world.cluster.stop();
             world.cluster.restart();
         }
         enforcer
