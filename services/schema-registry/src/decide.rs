@@ -81,8 +81,14 @@ impl Registered {
     }
 }
 
-/// Checks a schema and brings it into the form it is kept in.
-pub fn prepare(store: &Store, subject: &str, request: &SchemaRequest, normalize: bool) -> Result<Candidate, Fault> {
+/// Checks a schema and brings it into the form it is kept in. `filter` says which versions it may refer to.
+pub fn prepare(
+    store: &Store,
+    subject: &str,
+    request: &SchemaRequest,
+    normalize: bool,
+    filter: Filter,
+) -> Result<Candidate, Fault> {
     let invalid = |reason: String| Fault::InvalidSchema(reason);
     match request.schema_type.as_deref() {
         None | Some("" | "AVRO") => {}
@@ -99,7 +105,7 @@ pub fn prepare(store: &Store, subject: &str, request: &SchemaRequest, normalize:
     let mut references = request.references.clone().unwrap_or_default();
     for reference in &mut references {
         if reference.version == -1 {
-            let latest = store.version(&reference.subject, Wanted::Latest, Filter::Live);
+            let latest = store.version(&reference.subject, Wanted::Latest, filter);
             reference.version = latest.map_err(|_| dangling(reference))?.0.into();
         }
     }
@@ -109,7 +115,7 @@ pub fn prepare(store: &Store, subject: &str, request: &SchemaRequest, normalize:
     }
     let json: Value = serde_json::from_str(text).map_err(|e| invalid(format!("it is not JSON: {e}")))?;
     let schema = canonical(&json, normalize);
-    let parsed = parse(store, &schema, &references, Filter::Live).map_err(invalid)?;
+    let parsed = parse(store, &schema, &references, filter).map_err(invalid)?;
     let (metadata, rule_set) = (request.metadata.clone(), request.rule_set.clone());
     let guid = Guid::of(&schema, &references, metadata.as_ref(), rule_set.as_ref());
     let schema_type = "AVRO".to_owned();
@@ -205,7 +211,7 @@ pub fn register(
     request: &SchemaRequest,
     normalize: bool,
 ) -> Result<Decision<Registered>, Fault> {
-    let candidate = prepare(store, subject, request, normalize)?;
+    let candidate = prepare(store, subject, request, normalize, Filter::Live)?;
     let wanted_id = wanted(request.id, "id")?;
     let wanted_version = wanted(request.version, "version")?;
     if let Some((number, version)) = find(store, subject, &candidate, Filter::Live)

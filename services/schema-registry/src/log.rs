@@ -407,11 +407,11 @@ impl Worker {
         match error.failure {
             Failure::Abortable if writer.abort().is_ok() => {}
             Failure::Abortable | Failure::Retriable => self.writer = None,
-            Failure::Fenced => {
-                self.counters.fenced.get_or_create(&[]).inc();
-                self.writer = None;
-            }
-            Failure::Fatal => {
+            Failure::Fenced | Failure::Fatal => {
+                if error.failure == Failure::Fenced {
+                    self.counters.fenced.get_or_create(&[]).inc();
+                }
+                // A commit whose answer was lost may be told of the next owner when it is tried again.
                 self.writer = None;
                 self.awaited = decision.records.last().cloned();
                 *in_doubt = Some(decision.answer.clone());

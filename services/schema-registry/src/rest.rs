@@ -197,7 +197,7 @@ async fn look_up(
         if store.versions(subject, params.filter()).is_empty() {
             return Err(Fault::SubjectNotFound(subject.to_owned()));
         }
-        let candidate = decide::prepare(store, subject, &request, params.is("normalize"))?;
+        let candidate = decide::prepare(store, subject, &request, params.is("normalize"), params.filter())?;
         let (number, version) =
             decide::find(store, subject, &candidate, params.filter()).ok_or(Fault::SchemaNotFound)?;
         Ok(Registered::of(subject, number, version))
@@ -407,7 +407,7 @@ async fn check_one(
 async fn check(api: &Api, params: &Params, segments: &Segments, request: &SchemaRequest, one: bool) -> Answer {
     let (subject, verbose) = (segments.subject(), params.is("verbose"));
     let messages = api.log.find(|store| {
-        let candidate = match decide::prepare(store, subject, request, params.is("normalize")) {
+        let candidate = match decide::prepare(store, subject, request, params.is("normalize"), Filter::Live) {
             Err(fault @ Fault::InvalidSchema(_)) if verbose => return Ok(vec![fault.to_string()]),
             candidate => candidate?,
         };
