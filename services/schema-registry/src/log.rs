@@ -33,8 +33,8 @@ const POLL: Duration = Duration::from_millis(20);
 const PROBE: Duration = Duration::from_secs(3);
 /// Pause between two attempts to reach Kafka at the start.
 const RECONNECT: Duration = Duration::from_millis(500);
-/// Limit for one step of a transaction, and for the transaction.
-const STEP: Duration = Duration::from_secs(10);
+/// Bounds of the limit for one step of a transaction, and for the transaction; between them the request's own holds.
+const STEP: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
 /// Requests that may wait for the log.
 const QUEUE: usize = 1024;
 /// What a batch adds to the record in it, generously.
@@ -388,7 +388,9 @@ impl Worker {
     /// Becomes the owner of the log, if this instance is not, and learns all that was written before.
     fn own(&mut self, deadline: Instant) -> Result<(), Stop> {
         if self.writer.is_none() {
-            let writer = TransactionalWriter::open(&self.config.cluster, &self.transactional_id, STEP)?;
+            let limit = self.config.request_timeout.clamp(STEP.0, STEP.1);
+            let writer = TransactionalWriter::open(&self.config.cluster, &self.transactional_id, limit)
+                .inspect_err(|error| self.health.set(CONDITION, error.to_string()))?;
             tracing::info!(transactional_id = self.transactional_id, "this instance writes");
             self.catch_up(deadline)?;
             self.writer = Some(writer);
@@ -410,6 +412,8 @@ impl Worker {
             Failure::Fenced | Failure::Fatal => {
                 if error.failure == Failure::Fenced {
                     self.counters.fenced.get_or_create(&[]).inc();
+                } else {
+                    self.health.set(CONDITION, error.to_string());
                 }
                 // A commit whose answer was lost may be told of the next owner when it is tried again.
                 self.writer = None;

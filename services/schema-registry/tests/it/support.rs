@@ -8,7 +8,7 @@ use serde_json::Value;
 use weir_kafka::ClusterConfig;
 use weir_testkit::kafka::Cluster;
 
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 pub struct Registry {
     service: Service,
