@@ -29,6 +29,8 @@ pub struct Binding {
     pub(crate) key: Vec<u32>,
     /// The slot of the event time and its type.
     pub(crate) event_time: Option<(u32, NodeId)>,
+    /// Whether any expression may read the record key.
+    pub(crate) reads_key: bool,
 }
 
 /// What a violation of a test tells.
@@ -123,8 +125,8 @@ impl CompiledObject {
             binder.wanted.paths().iter().map(|path| binder.written_path(path).unwrap_or_default()).collect();
         match Walker::new(writer.clone(), &paths, Limits::default()) {
             Ok(walker) if binder.refusals.is_empty() => {
-                let Binder { tests, labels, defaults, .. } = binder;
-                Ok(Binding { object: self.clone(), walker, tests, labels, defaults, key, event_time })
+                let Binder { tests, labels, defaults, reads_key, .. } = binder;
+                Ok(Binding { object: self.clone(), walker, tests, labels, defaults, key, event_time, reads_key })
             }
             outcome => {
                 let mut findings = Findings::new(&self.file);
@@ -144,6 +146,7 @@ struct Binder<'b> {
     labels: Vec<Label>,
     defaults: Vec<Filler>,
     refusals: Vec<String>,
+    reads_key: bool,
 }
 
 /// The field of a writer's record that a reader's field is read from (Avro specification, "Aliases").
@@ -167,6 +170,7 @@ impl<'b> Binder<'b> {
             labels: Vec::new(),
             defaults: Vec::new(),
             refusals: Vec::new(),
+            reads_key: false,
         }
     }
 
@@ -333,6 +337,7 @@ impl<'b> Binder<'b> {
                 }
             },
         };
+        self.reads_key |= source.contains("key");
         let slot = self.slot(path);
         self.push(slot, spec, node, path, test);
     }

@@ -149,31 +149,63 @@ impl Binding {
             self.check_key(event, slots, &mut report);
         }
         let schema: &Schema = self.walker.schema();
+        let key = if self.reads_key { self.key_slot(event) } else { Slot::Null };
+        let input = Input { schema, slots, key, key_schema: None, headers: event.headers, now_ms: event.now_ms };
         for (index, (slot, test)) in self.tests.iter().enumerate() {
             let value = slots[*slot as usize];
-            match test {
-                SlotTest::One(test) => {
-                    if !test.holds(value, schema) {
-                        self.broken(index, value, &mut report);
-                    }
+            let holds = match test {
+                SlotTest::One(test) => test.holds(value, schema),
+                SlotTest::Inside(inside) => {
+                    self.check_inside(index, inside, value, &mut report);
+                    true
                 }
-                SlotTest::Inside(inside) => self.check_inside(index, inside, value, &mut report),
-                SlotTest::Program(_) | SlotTest::ReaderProgram(_) => {
-                    if !matches!(value, Slot::Null | Slot::Absent) {
-                        self.check_program(index, test, event, slots, &mut report);
-                    }
+                _ if matches!(value, Slot::Null | Slot::Absent) => true,
+                SlotTest::Program(program) => matches!(program.test(&input), Ok(true)),
+                SlotTest::ReaderProgram(program) => {
+                    matches!(program.test(&Input { schema: &self.object.schema, ..input }), Ok(true))
                 }
+            };
+            if !holds {
+                self.broken(index, test, value, &input, &mut report);
             }
         }
         self.check_time(event, slots, &mut report);
         Ok(report)
     }
 
+    /// Reports a broken rule; an expression is asked again, for the error it may have ended with.
     #[cold]
-    fn broken(&self, index: usize, value: Slot<'_>, report: &mut Report) {
+    fn broken(&self, index: usize, test: &SlotTest, value: Slot<'_>, input: &Input<'_>, report: &mut Report) {
         let label = &self.labels[index];
         let spec = &self.object.specs[label.spec as usize];
-        report.push(spec.mode, || violation(spec, label.path.to_string(), value, self.schema(), label.node));
+        let (outcome, value) = match test {
+            SlotTest::Program(program) => (program.test(input), Slot::Absent),
+            SlotTest::ReaderProgram(program) => {
+                (program.test(&Input { schema: &self.object.schema, ..*input }), Slot::Absent)
+            }
+            SlotTest::One(_) | SlotTest::Inside(_) => (Ok(false), value),
+        };
+        let path = label.path.to_string();
+        report.push(spec.mode, || match outcome {
+            Ok(_) => violation(spec, path, value, self.schema(), label.node),
+            Err(error) => Violation {
+                code: Code::RuleError,
+                rule: spec.rule.clone(),
+                path,
+                mode: spec.mode,
+                message: format!("the rule {} could not be evaluated: {error}", spec.rule),
+            },
+        });
+    }
+
+    /// The record key as an expression sees it.
+    fn key_slot<'a>(&self, event: &Event<'a>) -> Slot<'a> {
+        let avro = self.object.settings.key_format.as_ref().is_some_and(|at| at.value == KeyFormat::Avro);
+        match event.key {
+            Some(key) if avro => Slot::Bytes(key),
+            Some(key) => std::str::from_utf8(key).map_or(Slot::Null, Slot::Str),
+            None => Slot::Null,
+        }
     }
 
     fn check_inside(&self, index: usize, inside: &Inside, value: Slot<'_>, report: &mut Report) {
@@ -182,38 +214,6 @@ impl Binding {
             let spec = &self.object.specs[spec as usize];
             report.push(spec.mode, || violation(spec, format!("{}{below}", label.path), slot, self.schema(), node));
         });
-    }
-
-    #[inline(never)]
-    fn check_program(&self, index: usize, test: &SlotTest, event: &Event<'_>, slots: &[Slot<'_>], report: &mut Report) {
-        let (program, schema): (_, &Schema) = match test {
-            SlotTest::Program(program) => (program, self.walker.schema()),
-            SlotTest::ReaderProgram(program) => (program, &self.object.schema),
-            _ => return,
-        };
-        let avro = self.object.settings.key_format.as_ref().is_some_and(|at| at.value == KeyFormat::Avro);
-        let key = match event.key {
-            Some(key) if avro => Slot::Bytes(key),
-            Some(key) => std::str::from_utf8(key).map_or(Slot::Null, Slot::Str),
-            None => Slot::Null,
-        };
-        let input = Input { schema, slots, key, key_schema: None, headers: event.headers, now_ms: event.now_ms };
-        let outcome = program.test(&input);
-        let label = &self.labels[index];
-        let spec = &self.object.specs[label.spec as usize];
-        match outcome {
-            Ok(true) => {}
-            Ok(false) => {
-                report.push(spec.mode, || violation(spec, label.path.to_string(), Slot::Absent, schema, label.node))
-            }
-            Err(error) => report.push(spec.mode, || Violation {
-                code: Code::RuleError,
-                rule: spec.rule.clone(),
-                path: label.path.to_string(),
-                mode: spec.mode,
-                message: format!("the rule {} could not be evaluated: {error}", spec.rule),
-            }),
-        }
     }
 
     fn check_key(&self, event: &Event<'_>, slots: &[Slot<'_>], report: &mut Report) {

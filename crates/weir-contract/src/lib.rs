@@ -19,6 +19,7 @@ mod fields;
 mod lint;
 pub mod model;
 mod odcs;
+mod pattern;
 mod promise;
 mod record;
 mod rule;

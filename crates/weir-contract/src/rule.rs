@@ -3,7 +3,6 @@
 //! A rule is read once from the contract and knows nothing of a writer's schema; [`bind`](crate::bind) turns it into
 //! the cheapest test for that schema. What ODCS can say and no single event can break becomes a [`Promise`] only.
 
-use regex::{Regex, RegexBuilder};
 use std::sync::Arc;
 
 use crate::codes::Code;
@@ -11,13 +10,11 @@ use crate::diagnostic::{Findings, Place, hint};
 use crate::exact::Exact;
 use crate::model::{LogicalType, Property, Rule};
 use crate::odcs::has_option;
+use crate::pattern::Pattern as TextPattern;
 use crate::promise::{How, Promise};
 use crate::settings::Mode;
 use crate::text_format::{self, Clock, Format, Pattern, Temporal};
 use crate::yaml::{Node, Value};
-
-/// The largest compiled form of one pattern, in bytes.
-const PATTERN_BYTES: usize = 1 << 20;
 
 /// A rule that one event can break.
 #[derive(Clone, Debug)]
@@ -67,7 +64,7 @@ pub(crate) enum Check {
         least: u64,
         most: u64,
     },
-    Pattern(Regex),
+    Pattern(TextPattern),
     Format(Format),
     /// A text written as the clock says.
     Written(Clock),
@@ -296,14 +293,12 @@ impl Reader<'_> {
 
     fn pattern(&mut self, node: &Node, place: Place, name: &str, list: &mut Builder) {
         let Some(text) = node.as_text() else { return };
-        match RegexBuilder::new(text).size_limit(PATTERN_BYTES).build() {
-            Ok(regex) => {
+        match TextPattern::compile(text) {
+            Ok(pattern) => {
                 let expect = format!("must match {text}");
-                list.add(place, Code::FieldPattern, name, &expect, Check::Pattern(regex));
+                list.add(place, Code::FieldPattern, name, &expect, Check::Pattern(pattern));
             }
-            Err(error) => {
-                let reason = error.to_string();
-                let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            Err(reason) => {
                 let message = format!("the pattern does not compile: {reason}; use the syntax of RE2");
                 self.findings.error(node.place, "rule-pattern", message);
             }

@@ -3,10 +3,10 @@
 //! A test looks at one slot and says yes or no. It allocates nothing, except for `uniqueItems` on long lists and for
 //! the first use of a pattern on a thread. Nulls pass every test but [`Test::Present`].
 
-use regex::Regex;
 use weir_avro::{Kind, Logical, NodeId, Schema, Slot};
 
 use crate::exact::{Exact, unscaled};
+use crate::pattern::Pattern;
 use crate::rule::{Check, Side};
 use crate::text_format::{Clock, Format};
 use crate::yaml::Value;
@@ -35,7 +35,7 @@ pub(crate) enum Test {
         least: u64,
         most: u64,
     },
-    Pattern(Box<Regex>),
+    Pattern(Box<Pattern>),
     Format(Format),
     Written(Box<Clock>),
     TextInstant(Box<(i128, i128, Clock)>),
@@ -150,7 +150,7 @@ pub(crate) fn lower_type(
         Check::Chars { least, most } if is_text || matches!(kind, Kind::Bytes | Kind::Fixed { .. }) => {
             Test::Chars { least: *least, most: *most }
         }
-        Check::Pattern(regex) if is_text => Test::Pattern(Box::new(regex.clone())),
+        Check::Pattern(pattern) if is_text => Test::Pattern(Box::new(pattern.clone())),
         Check::Format(format) if is_text => match logical {
             Some(Logical::Uuid) if *format == Format::Uuid => return Ok(None),
             _ => Test::Format(*format),
@@ -292,7 +292,7 @@ impl Test {
                 (bytes <= *most && bytes / 4 >= *least) || in_range(text.chars().count() as u64, *least, *most)
             }
             (Self::Texts(list, allowed), Slot::Str(text)) => list.iter().any(|t| **t == *text) == *allowed,
-            (Self::Pattern(regex), Slot::Str(text)) => regex.is_match(text),
+            (Self::Pattern(pattern), Slot::Str(text)) => pattern.is_match(text),
             (test, slot) => test.holds_rarely(slot, schema),
         }
     }

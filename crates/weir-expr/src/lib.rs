@@ -47,6 +47,7 @@ mod value;
 pub use env::{Cost, Env, KeyType, Limits, Source, Type, Wanted};
 pub use error::{EvalError, EvalErrorKind, ExprError, Pos};
 pub use number::Decimal;
+pub use pattern::compile as compile_pattern;
 pub use program::{Input, Program, compile};
 pub use time::Timestamp;
 pub use value::{Blob, Collection, List, Map, Record, Shared, Text, Value};

@@ -9,8 +9,11 @@ const LONGEST: usize = 4 * 1024;
 /// The most memory a compiled pattern takes, in bytes.
 const LARGEST: usize = 1 << 20;
 
-/// Compiles an RE2 pattern. The error tells what is wrong with it and quotes nothing but the pattern.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
+/// Compiles an RE2 pattern.
+///
+/// # Errors
+/// What is wrong with it, which quotes nothing but the pattern.
+pub fn compile(pattern: &str) -> Result<Regex, String> {
     if pattern.len() > LONGEST {
         return Err(format!("pattern is longer than {LONGEST} bytes"));
     }

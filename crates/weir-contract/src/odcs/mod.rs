@@ -1,8 +1,10 @@
 //! ODCS read strictly: every key known, every value of its type, or an error at its place with what was meant.
 //!
-//! The tables say what each version of the standard allows; this module holds a document against them. Stricter than
-//! the standard's JSON schemas in two points: `description` takes no unknown keys, and options need a `logicalType`
-//! that has them. It gives no meaning to anything: that is the model's.
+//! The tables say what each version of the standard allows; this module holds a document against them. It differs from
+//! the standard's JSON schemas where those are laxer or where the text of the standard says otherwise: `description`
+//! takes no unknown keys, options need a `logicalType` that has them, dates are dates, a quality rule may have several
+//! comparisons, and a property without a `logicalType` needs no `map`. It gives no meaning to anything: that is the
+//! model's.
 
 mod tables;
 #[cfg(test)]
