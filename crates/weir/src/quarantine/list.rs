@@ -84,10 +84,12 @@ fn kinds(entry: &Entry) -> Vec<(String, String)> {
     kinds
 }
 
-/// A reason in one line: code, rule, and what is wrong where.
+/// A reason in one line: code, rule, and what is wrong where. `this` is the whole event and says nothing.
 pub fn reason_line(reason: &Reason) -> String {
     let rule = if reason.rule.is_empty() { String::new() } else { format!(" [{}]", reason.rule) };
-    format!("{}{rule} {}", reason.code, with_path(&reason.path, &reason.message)).trim_end().to_owned()
+    let path = if reason.path == "this" { "" } else { &reason.path };
+    let line = format!("{}{rule} {}", reason.code, with_path(path, &reason.message).trim_start());
+    line.trim_end().to_owned()
 }
 
 /// What became of it since, in brackets.

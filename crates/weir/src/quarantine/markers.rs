@@ -18,8 +18,9 @@ use crate::kafka::Kafka;
 pub const TOPIC: &str = "weir.replays";
 /// The form of a marker's JSON.
 const FORM: u32 = 1;
-/// No transaction of a replay lasts longer; it is what the broker grants it.
-pub const TRANSACTION: Duration = Duration::from_secs(60);
+/// No transaction of a replay lasts longer. One that was killed holds up readers of the product topic for so long,
+/// unless the next replay ends it before.
+pub const TRANSACTION: Duration = Duration::from_secs(30);
 
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

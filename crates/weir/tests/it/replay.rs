@@ -81,7 +81,7 @@ fn quarantined_events_replay_exactly_once() {
     let all: BTreeSet<String> = keys(&after).into_iter().collect();
     assert_eq!((after.len(), all.len()), (GOOD + ZERO, GOOD + ZERO), "each event is there, and once");
     as_it_was(&before, &after);
-    assert_eq!(world.read(quarantine), before, "quarantine stays as it is");
+    assert!(world.read(quarantine) == before, "quarantine stays as it is");
 
     // Twice changes nothing, but the attempts of those that fail.
     let again = counts(&world, &[], 1);

@@ -62,14 +62,17 @@ impl World {
         ["--kafka", &self.bootstrap, "--registry", &self.registry]
     }
 
-    /// All committed records of a topic.
+    /// All committed records of a topic, by partition and offset.
     pub fn read(&self, topic: &str) -> Vec<Record> {
         let mut reader = Reader::open(&self.config, topic, ReadOptions::default()).unwrap();
         let mut records = Vec::new();
         loop {
             match reader.next(PATIENCE).unwrap() {
                 Read::Record(record) => records.push(record),
-                Read::CaughtUp => return records,
+                Read::CaughtUp => {
+                    records.sort_by_key(|record: &Record| (record.partition, record.offset));
+                    return records;
+                }
                 Read::Idle => panic!("{topic} does not come to its end"),
             }
         }
