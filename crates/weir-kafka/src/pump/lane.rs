@@ -26,7 +26,11 @@ pub(super) struct Lane {
     /// Where to seek to before polling again.
     pub(super) rewind: Option<i64>,
     pub(super) ahead: Option<Ahead>,
+    since: Instant,
 }
+
+/// How long the group's position may be in the making before it is said: longer than any transaction stays open.
+const UNSTABLE: Duration = Duration::from_secs(30);
 
 impl Lane {
     pub(super) fn new(route: &Route, progress: Progress) -> Lane {
@@ -37,6 +41,7 @@ impl Lane {
             backoff: Duration::ZERO,
             rewind: None,
             ahead: None,
+            since: Instant::now(),
         }
     }
 
@@ -45,6 +50,19 @@ impl Lane {
         self.backoff = self.backoff.max(least);
         self.stall = Some(Stalled { until: Instant::now() + self.backoff, reason });
         self.backoff = (self.backoff * 2).min(most);
+    }
+
+    /// Why nothing comes of this partition, if nothing does.
+    fn why_stalled(&self) -> Option<String> {
+        if let Some(stall) = &self.stall {
+            return Some(stall.reason.clone());
+        }
+        // A transaction without an end holds the group's position for ever: nobody may read on before it is decided.
+        let waits = self.progress.next().is_none() && self.lag().is_some_and(|lag| lag > 0);
+        (waits && self.since.elapsed() > UNSTABLE).then(|| {
+            "no position to read from: a transaction that never ended may hold it; see kafka-transactions.sh find-hanging"
+                .to_owned()
+        })
     }
 
     /// How many offsets lie ahead, as far as the statistics tell. Markers of transactions at the end of the partition
@@ -122,7 +140,7 @@ impl Lanes {
             worker,
             position: partition.1.progress.next(),
             lag: partition.1.lag(),
-            stalled: partition.1.stall.as_ref().map(|stall| stall.reason.clone()),
+            stalled: partition.1.why_stalled(),
         };
         self.topics.iter().flat_map(|(topic, lanes)| lanes.iter().map(move |lane| (topic, lane))).map(status).collect()
     }

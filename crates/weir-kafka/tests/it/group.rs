@@ -1,15 +1,12 @@
 //! Several members: partitions move, a member is declared dead, two processes take each other for themselves.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use weir_kafka::{ClusterConfig, GroupProtocol, Pump, PumpConfig};
-use weir_pump::{Action, Headers, Route, Run, Stage, Stall};
 use weir_testkit::wait_for;
 
-use crate::lab::{self, Judge, LONG, Lab};
+use crate::lab::{self, Gate, Judge, LONG, Lab};
 
 fn partitions(pump: &Pump) -> BTreeSet<i32> {
     pump.status().partitions.iter().map(|partition| partition.partition).collect()
@@ -57,66 +54,28 @@ fn partitions_move_between_members_kip_848() {
     rebalance(GroupProtocol::Consumer);
 }
 
-/// Falls asleep in the middle of a transaction, as a stopped process does, and wakes up when told.
-struct Sleeper {
-    gate: Arc<(Mutex<bool>, Condvar)>,
-    asleep: Arc<AtomicBool>,
-    runs: u32,
-}
-
-impl Stage for Sleeper {
-    fn process(&mut self, run: &Run<'_>, actions: &mut Vec<Action>) -> Result<(), Stall> {
-        self.runs += 1;
-        if self.runs == 3 {
-            self.asleep.store(true, Ordering::Relaxed);
-            let open = self.gate.1.wait_while(self.gate.0.lock().unwrap(), |open| !*open).unwrap();
-            drop(open);
-            self.asleep.store(false, Ordering::Relaxed);
-        }
-        Judge.process(run, actions)
-    }
-
-    fn too_large(&mut self, run: &Run<'_>, index: usize, size: usize, limit: usize) -> Headers {
-        Judge.too_large(run, index, size, limit)
-    }
-
-    fn unreadable(&mut self, route: &Route, partition: i32, first: i64, last: i64, why: &str) -> Headers {
-        Judge.unreadable(route, partition, first, last, why)
-    }
-}
-
 #[test]
 fn a_zombie_writes_nothing_and_finds_its_way_back() {
     let Some(lab) = lab::shared() else { return };
     let route = lab.create(1);
-    let mut sent = lab.fill(&route.source, 1, 0..10_000);
-    let gate = Arc::new((Mutex::new(false), Condvar::new()));
-    let asleep = Arc::new(AtomicBool::new(false));
+    let mut sent = lab.fill(&route.source, 1, 0..40_000);
+    let gate = Gate::default();
     // A member that does not poll for six seconds is thrown out of the group.
     let hasty = ClusterConfig::new(&lab.bootstrap, [("max.poll.interval.ms", "6000")]).unwrap();
-    let (g, a) = (Arc::clone(&gate), Arc::clone(&asleep));
-    let config =
-        PumpConfig { commit_interval: Duration::from_secs(2), transaction_records: 5_000, ..lab.config("zombie") };
-    let zombie = Pump::start(
-        &hasty,
-        config,
-        vec![route.clone()],
-        Arc::new(move |_| Box::new(Sleeper { gate: Arc::clone(&g), asleep: Arc::clone(&a), runs: 0 })),
-    )
-    .unwrap();
-    wait_for(LONG, "the zombie to fall asleep in a transaction", || asleep.load(Ordering::Relaxed));
+    let config = PumpConfig { transaction_records: 5_000, ..lab.config("zombie") };
+    let zombie = Pump::start(&hasty, config, vec![route.clone()], Arc::new(gate.stages())).unwrap();
+    gate.close_in_transaction(&lab, &route);
     let living = lab.pump(lab.config("living"), &route);
     lab.wait_until_done(&[&living], &route);
     // Awake again, with records in its hands that another has processed by now, and a transaction undone long ago.
-    *gate.0.lock().unwrap() = true;
-    gate.1.notify_all();
+    gate.open();
     wait_for(LONG, "the zombie to give up its records", || {
         let counts = zombie.ledger().topic(&route.source);
         counts.released > 0 && counts.in_flight == 0
     });
-    sent.extend(lab.fill(&route.source, 1, 10_000..11_000));
+    sent.extend(lab.fill(&route.source, 1, 40_000..41_000));
     living.stop(LONG).unwrap();
-    sent.extend(lab.fill(&route.source, 1, 11_000..12_000));
+    sent.extend(lab.fill(&route.source, 1, 41_000..42_000));
     lab.wait_until_done(&[&zombie], &route);
     zombie.stop(LONG).unwrap();
     assert!(zombie.ledger().topic(&route.source).accepted > 0, "the zombie came back to life");

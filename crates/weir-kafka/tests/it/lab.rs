@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -404,5 +404,85 @@ impl Stage for Judge {
     fn unreadable(&mut self, route: &Route, partition: i32, first: i64, last: i64, why: &str) -> Headers {
         assert!(!why.is_empty());
         vec![("weir.test".into(), format!("unreadable {} {partition} {first}..{last}", route.source).into_bytes())]
+    }
+}
+
+/// Holds stages back, as a process that is stopped is held.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<State>, Condvar)>);
+
+#[derive(Default)]
+struct State {
+    closed: bool,
+    waiting: bool,
+}
+
+impl Gate {
+    pub fn stages(&self) -> impl Fn(usize) -> Box<dyn Stage + Send> + Send + Sync + 'static {
+        let gate = self.clone();
+        move |_| Box::new(Gated(gate.clone()))
+    }
+
+    pub fn open(&self) {
+        self.0.0.lock().unwrap().closed = false;
+        self.0.1.notify_all();
+    }
+
+    pub fn close(&self) {
+        self.0.0.lock().unwrap().closed = true;
+    }
+
+    pub fn is_waiting(&self) -> bool {
+        self.0.0.lock().unwrap().waiting
+    }
+
+    /// Closes while a transaction is open and part of it lies in the accepted topic.
+    #[track_caller]
+    pub fn close_in_transaction(&self, lab: &Lab, route: &Route) {
+        let (stable, all) = (lab.reader("read_committed"), lab.reader("read_uncommitted"));
+        let partitions = lab.admin.partitions(&route.accepted).unwrap().unwrap();
+        let end =
+            |reader: &BaseConsumer, partition| reader.fetch_watermarks(&route.accepted, partition, LONG).unwrap().1;
+        let is_open = || (0..partitions).any(|partition| end(&all, partition) > end(&stable, partition));
+        wait_for(LONG, "the gate to close in a transaction", || {
+            self.close();
+            wait_for(LONG, "a stage to wait", || self.is_waiting());
+            // What was sent before is on its way for some milliseconds.
+            let deadline = Instant::now() + Duration::from_millis(500);
+            while Instant::now() < deadline {
+                if is_open() {
+                    return true;
+                }
+            }
+            self.open();
+            wait_for(LONG, "the stage to go on", || !self.is_waiting());
+            false
+        });
+    }
+
+    fn pass(&self) {
+        let mut state = self.0.0.lock().unwrap();
+        while state.closed {
+            state.waiting = true;
+            state = self.0.1.wait(state).unwrap();
+        }
+        state.waiting = false;
+    }
+}
+
+struct Gated(Gate);
+
+impl Stage for Gated {
+    fn process(&mut self, run: &Run<'_>, actions: &mut Vec<Action>) -> Result<(), Stall> {
+        self.0.pass();
+        Judge.process(run, actions)
+    }
+
+    fn too_large(&mut self, run: &Run<'_>, index: usize, size: usize, limit: usize) -> Headers {
+        Judge.too_large(run, index, size, limit)
+    }
+
+    fn unreadable(&mut self, route: &Route, partition: i32, first: i64, last: i64, why: &str) -> Headers {
+        Judge.unreadable(route, partition, first, last, why)
     }
 }
