@@ -4,7 +4,6 @@
 //! integer, a double or a text where the check has shown that it is one, for a [`Value`] otherwise. So the common
 //! shapes run without building values, and nothing allocates unless an operation makes new text or a new list.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use regex::Regex;
@@ -14,6 +13,7 @@ use crate::arith;
 use crate::ast;
 use crate::error::{EvalError, EvalErrorKind as Kind, Pos};
 use crate::func::{self, Func};
+use crate::logic::{among, holds, settle};
 use crate::number::Decimal;
 use crate::program::Input;
 use crate::read::{Read, load};
@@ -125,7 +125,7 @@ pub(crate) struct Scope<'s, 'a> {
     pub(crate) frame: Option<&'s Frame<'s, 'a>>,
 }
 
-type Outcome<T> = Result<T, EvalError>;
+pub(crate) type Outcome<T> = Result<T, EvalError>;
 
 impl<'s, 'a> Scope<'s, 'a> {
     #[inline]
@@ -589,56 +589,5 @@ impl Code {
             Value::Map(map) => map.keys(budget).map_err(|kind| self.fail(kind)),
             other => Err(over.unfit(other, "loop")),
         }
-    }
-}
-
-/// `&&` for `decider` false and `||` for true: any operand that decides wins over the errors of the others
-/// (CEL language definition, "Logical Operators").
-#[inline]
-fn settle<'a>(all: &'a [Code], decider: bool, s: Scope<'_, 'a>) -> Outcome<bool> {
-    for (i, code) in all.iter().enumerate() {
-        match code.test(s) {
-            Ok(value) if value == decider => return Ok(decider),
-            Ok(_) => {}
-            Err(e) => return settle_failed(&all[i + 1..], decider, e, s),
-        }
-    }
-    Ok(!decider)
-}
-
-/// What is left to settle once an operand has failed.
-#[cold]
-fn settle_failed<'a>(rest: &'a [Code], decider: bool, failed: EvalError, s: Scope<'_, 'a>) -> Outcome<bool> {
-    if failed.kind.is_final() {
-        return Err(failed);
-    }
-    for code in rest {
-        match code.test(s) {
-            Ok(value) if value == decider => return Ok(decider),
-            Err(e) if e.kind.is_final() => return Err(e),
-            _ => {}
-        }
-    }
-    Err(failed)
-}
-
-/// Whether a sorted list holds the text. Few texts are compared faster one by one.
-#[inline]
-fn among(texts: &[Box<str>], text: &str) -> bool {
-    match texts.len() {
-        0..=8 => texts.iter().any(|t| **t == *text),
-        _ => texts.binary_search_by(|t| (**t).cmp(text)).is_ok(),
-    }
-}
-
-/// Whether an order is the one asked for. Nothing holds of NaN.
-#[inline]
-fn holds(op: ast::Op, order: Option<Ordering>) -> bool {
-    match (op, order) {
-        (_, None) => false,
-        (ast::Op::Lt, Some(order)) => order.is_lt(),
-        (ast::Op::Le, Some(order)) => order.is_le(),
-        (ast::Op::Gt, Some(order)) => order.is_gt(),
-        (_, Some(order)) => order.is_ge(),
     }
 }

@@ -35,6 +35,7 @@ mod env;
 mod error;
 mod func;
 mod lexer;
+mod logic;
 mod number;
 mod parser;
 mod pattern;

@@ -21,9 +21,8 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(e) => return wrong(&e),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => return wrong(&e.into()),
+    let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() else {
+        return wrong(&anyhow::anyhow!("cannot start threads; raise the limit of threads"));
     };
     let code = match runtime.block_on(contract_enforcer::run(config, signalled())) {
         Ok(()) => ExitCode::SUCCESS,

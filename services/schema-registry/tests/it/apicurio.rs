@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use reqwest::{Client, Method};
 use serde_json::json;
-use weir_testkit::{Process, free_port, skipped};
+use weir_testkit::{Process, absent, free_port};
 
 use crate::support::{DEADLINE, Registry, until};
 
@@ -119,7 +119,7 @@ async fn verdicts(http: &Client, base: &str, subject: &str, level: &str, earlier
 async fn agrees_about_compatibility() {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.weir/apicurio/2.6.13.Final");
     if !home.is_dir() {
-        return skipped("no Apicurio Registry; run compose/apicurio/fetch");
+        return absent("no Apicurio Registry; run compose/apicurio/fetch");
     }
     let Some(registry) = Registry::start("apicurio").await else { return };
     let port = free_port();

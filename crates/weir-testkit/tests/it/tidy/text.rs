@@ -17,7 +17,6 @@ const IMPURE: &[&str] = &[
     "UdpSocket",
     "ToSocketAddrs",
     "std::fs",
-    "std::thread",
     "std::process",
     "SystemTime::now",
     "Instant::now",
