@@ -43,7 +43,7 @@ pub enum JsonForm {
 pub fn to_json(schema: &Schema, payload: &[u8], form: JsonForm) -> Result<Value, Fault> {
     walk::validate(schema, payload, Limits::default())?;
     let mut render = Render { schema, form, cursor: Cursor::new(payload), empty: EMPTY_VALUES };
-    render.value(schema.root()).map_err(|kind| Fault { kind, offset: render.cursor.at, path: "this".to_owned() })
+    render.value(schema.root()).map_err(|kind| Fault { kind, offset: render.cursor.at(), path: "this".to_owned() })
 }
 
 struct Render<'p> {
@@ -56,7 +56,7 @@ struct Render<'p> {
 impl Render<'_> {
     fn value(&mut self, id: NodeId) -> Result<Value, FaultKind> {
         let node = self.schema.node(id);
-        let start = self.cursor.at;
+        let start = self.cursor.at();
         let value = match &node.kind {
             Kind::Null => Value::Null,
             Kind::Boolean => self.cursor.boolean()?.into(),
@@ -113,7 +113,7 @@ impl Render<'_> {
                 values.into()
             }
         };
-        if self.cursor.at == start {
+        if self.cursor.at() == start {
             self.empty = self.empty.checked_sub(1).ok_or(FaultKind::TooManyItems)?;
         }
         Ok(value)

@@ -167,7 +167,7 @@ impl<'a> Iterator for Items<'a> {
                 }
                 let skip = size.or((self.schema.node(item).min_size == 0).then_some(0));
                 if let Some(size) = skip {
-                    self.cursor.at += size;
+                    let _ = self.cursor.take(size);
                     total = total.saturating_add(count as usize);
                     continue;
                 }

@@ -219,8 +219,12 @@ struct Step {
     op: Op,
     /// Which branch of a union with null is null, where the field is one.
     null: Option<u8>,
-    slot: Option<u32>,
+    /// Where the value goes; [`UNWANTED`] where nobody looks at it.
+    slot: u32,
 }
+
+/// A slot that no walker has.
+const UNWANTED: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
@@ -229,6 +233,8 @@ enum Op {
     Long,
     Double,
     String,
+    /// A string that nobody looks at.
+    SkipString,
     /// A record with something wanted in it, by its block.
     Record(u32),
     /// Anything else, which the general reader takes.
@@ -243,7 +249,7 @@ impl Walker {
     /// [`WalkerError::UnknownField`] for a path that does not lead through records to a field.
     pub fn new(schema: Arc<Schema>, wanted: &[FieldPath], limits: Limits) -> Result<Walker, WalkerError> {
         let mut walker = Walker {
-            root: Step { name: Box::default(), node: schema.root(), op: Op::Any, null: None, slot: None },
+            root: Step { name: Box::default(), node: schema.root(), op: Op::Any, null: None, slot: UNWANTED },
             schema,
             blocks: Vec::new(),
             slots: wanted.len(),
@@ -273,13 +279,14 @@ impl Walker {
             Kind::Union { branches } if nullable => branches.iter().position(|b| *b != inner).map(|i| i as u8),
             _ => None,
         };
-        let slot = paths.iter().find(|(p, _)| p.is_empty()).map(|(_, slot)| *slot);
+        let slot = paths.iter().find(|(p, _)| p.is_empty()).map_or(UNWANTED, |(_, slot)| *slot);
         let target = schema.node(inner);
         let op = match &target.kind {
             Kind::Boolean => Op::Boolean,
             Kind::Int => Op::Int,
             Kind::Long => Op::Long,
             Kind::Double => Op::Double,
+            Kind::String if target.logical.is_none() && slot == UNWANTED => Op::SkipString,
             Kind::String if target.logical.is_none() => Op::String,
             Kind::Record { fields } if paths.iter().any(|(p, _)| !p.is_empty()) => {
                 let steps = fields
@@ -314,12 +321,13 @@ impl Walker {
         let mut guard = Guard::new(self.limits);
         self.take(&self.root, &mut cursor, &mut guard, slots).map_err(|fail| fail.finish())?;
         if cursor.left() > 0 {
-            return Err(Failing::new(FaultKind::TrailingBytes, cursor.at).finish());
+            return Err(Failing::new(FaultKind::TrailingBytes, cursor.at()).finish());
         }
         Ok(())
     }
 
-    #[inline]
+    /// Inlined into the loop over a record's fields, which is where events spend their time.
+    #[inline(always)]
     fn take<'a>(
         &'a self,
         step: &'a Step,
@@ -329,14 +337,14 @@ impl Walker {
     ) -> Result<(), Fail> {
         let slot = 'value: {
             if let Some(null) = step.null {
-                let start = cursor.at;
+                let start = cursor.at();
                 match cursor.long().map_err(|kind| Failing::new(kind, start))? {
                     n if n == i64::from(null) => break 'value Slot::Null,
                     0 | 1 => {}
                     _ => return Err(Failing::new(FaultKind::UnionOutOfRange, start)),
                 }
             }
-            let start = cursor.at;
+            let start = cursor.at();
             let failing = |kind| Failing::new(kind, start);
             match step.op {
                 Op::Boolean => Slot::Bool(cursor.boolean().map_err(failing)?),
@@ -344,26 +352,37 @@ impl Walker {
                 Op::Long => Slot::Long(cursor.long().map_err(failing)?),
                 Op::Double => Slot::Double(f64::from_le_bytes(cursor.array().map_err(failing)?)),
                 Op::String => Slot::Str(cursor.text().map_err(failing)?),
-                Op::Record(block) => {
-                    guard.enter(start)?;
-                    let from = cursor.at;
-                    for inner in &self.blocks[block as usize].steps {
-                        if let Err(fail) = self.take(inner, cursor, guard, slots) {
-                            return Err(fail.in_field(&inner.name));
-                        }
-                    }
-                    guard.depth += 1;
-                    Slot::Region(Region { node: step.node, bytes: &cursor.bytes[from..cursor.at] })
-                }
+                Op::SkipString => return cursor.skip_text().map_err(failing),
+                Op::Record(block) => self.record(block, step.node, cursor, guard, slots)?,
                 Op::Any => read_value(&self.schema, step.node, cursor, guard)?,
             }
         };
-        if let Some(index) = step.slot
-            && let Some(place) = slots.get_mut(index as usize)
-        {
+        if let Some(place) = slots.get_mut(step.slot as usize) {
             *place = slot;
         }
         Ok(())
+    }
+
+    fn record<'a>(
+        &'a self,
+        block: u32,
+        node: NodeId,
+        cursor: &mut Cursor<'a>,
+        guard: &mut Guard,
+        slots: &mut [Slot<'a>],
+    ) -> Result<Slot<'a>, Fail> {
+        let start = cursor.at();
+        guard.enter(start)?;
+        // A copy that the loop can keep in registers.
+        let mut own = *cursor;
+        for inner in &self.blocks[block as usize].steps {
+            if let Err(fail) = self.take(inner, &mut own, guard, slots) {
+                return Err(fail.in_field(&inner.name));
+            }
+        }
+        *cursor = own;
+        guard.depth += 1;
+        Ok(Slot::Region(Region { node, bytes: cursor.since(start) }))
     }
 }
 
@@ -372,7 +391,7 @@ pub(crate) fn validate(schema: &Schema, payload: &[u8], limits: Limits) -> Resul
     let mut cursor = Cursor::new(payload);
     read_value(schema, schema.root(), &mut cursor, &mut Guard::new(limits)).map_err(|fail| fail.finish())?;
     if cursor.left() > 0 {
-        return Err(Failing::new(FaultKind::TrailingBytes, cursor.at).finish());
+        return Err(Failing::new(FaultKind::TrailingBytes, cursor.at()).finish());
     }
     Ok(())
 }
@@ -398,7 +417,7 @@ pub(crate) fn read_value<'a>(
     cursor: &mut Cursor<'a>,
     guard: &mut Guard,
 ) -> Result<Slot<'a>, Fail> {
-    let start = cursor.at;
+    let start = cursor.at();
     let failing = |kind| Failing::new(kind, start);
     guard.spend(1, start)?;
     let node = schema.node(id);
@@ -442,11 +461,11 @@ pub(crate) fn read_value<'a>(
         }
         Kind::Array { items } => {
             read_blocks(schema, *items, false, cursor, guard)?;
-            Slot::Region(Region { node: id, bytes: &cursor.bytes[start..cursor.at] })
+            Slot::Region(Region { node: id, bytes: cursor.since(start) })
         }
         Kind::Map { values } => {
             read_blocks(schema, *values, true, cursor, guard)?;
-            Slot::Region(Region { node: id, bytes: &cursor.bytes[start..cursor.at] })
+            Slot::Region(Region { node: id, bytes: cursor.since(start) })
         }
         Kind::Record { fields } => {
             guard.enter(start)?;
@@ -456,7 +475,7 @@ pub(crate) fn read_value<'a>(
                 }
             }
             guard.depth += 1;
-            Slot::Region(Region { node: id, bytes: &cursor.bytes[start..cursor.at] })
+            Slot::Region(Region { node: id, bytes: cursor.since(start) })
         }
     })
 }
@@ -468,11 +487,11 @@ fn read_blocks<'a>(
     cursor: &mut Cursor<'a>,
     guard: &mut Guard,
 ) -> Result<(), Fail> {
-    guard.enter(cursor.at)?;
+    guard.enter(cursor.at())?;
     let smallest = schema.node(item).min_size + u64::from(keyed);
     let mut index = 0u64;
     loop {
-        let start = cursor.at;
+        let start = cursor.at();
         let (count, size) = block(cursor).map_err(|kind| Failing::new(kind, start))?;
         if count == 0 {
             if size.is_some_and(|s| s > 0) {
@@ -484,13 +503,13 @@ fn read_blocks<'a>(
         if smallest.checked_mul(count).is_none_or(|bytes| bytes > cursor.left() as u64) {
             return Err(Failing::new(FaultKind::CountBeyondEnd, start));
         }
-        let from = cursor.at;
+        let from = cursor.at();
         // Items without bytes are all alike: one is looked at, and all are paid for with every value in them.
         let visit = if smallest == 0 { 1 } else { count };
         let before = guard.items;
         for i in 0..visit {
             if keyed {
-                let at = cursor.at;
+                let at = cursor.at();
                 cursor.text().map_err(|kind| Failing::new(kind, at).at_index(index + i))?;
             }
             if let Err(fail) = read_value(schema, item, cursor, guard) {
@@ -499,7 +518,7 @@ fn read_blocks<'a>(
         }
         guard.spend((before - guard.items).saturating_mul(count - visit), start)?;
         index += count;
-        if size.is_some_and(|size| size != cursor.at - from) {
+        if size.is_some_and(|size| size != cursor.at() - from) {
             return Err(Failing::new(FaultKind::BadBlockSize, start));
         }
     }
