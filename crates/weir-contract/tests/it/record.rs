@@ -83,6 +83,8 @@ proptest! {
         let broken = format!("{}{piece}{middle}{}", &text[..at], &text[end..]);
         let lint = lint(&broken, "f", &|_| Some(order::SCHEMA.to_owned()));
         prop_assert!(lint.diagnostics.is_sorted());
-        prop_assert_eq!(lint.has_errors(), read(&broken, "f").0.is_none() || lint.promises.is_empty());
+        // What is left may be a contract without a topic, which is no error and promises nothing.
+        prop_assert!(!lint.has_errors() || lint.promises.is_empty());
+        prop_assert!(lint.has_errors() || read(&broken, "f").0.is_some());
     }
 }
