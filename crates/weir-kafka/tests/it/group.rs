@@ -62,9 +62,9 @@ fn a_zombie_writes_nothing_and_finds_its_way_back() {
     let gate = Gate::default();
     // A member that does not poll for six seconds is thrown out of the group.
     let hasty = ClusterConfig::new(&lab.bootstrap, [("max.poll.interval.ms", "6000")]).unwrap();
-    let config = PumpConfig { transaction_records: 5_000, ..lab.config("zombie") };
+    let config = Gate::config(lab.config("zombie"));
     let zombie = Pump::start(&hasty, config, vec![route.clone()], Arc::new(gate.stages())).unwrap();
-    gate.close_in_transaction(&lab, &route);
+    gate.wait_in_transaction(&lab, &route);
     let living = lab.pump(lab.config("living"), &route);
     lab.wait_until_done(&[&living], &route);
     // Awake again, with records in its hands that another has processed by now, and a transaction undone long ago.

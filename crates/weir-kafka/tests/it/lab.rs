@@ -27,10 +27,10 @@ pub fn shared() -> Option<Lab> {
     CLUSTER.get_or_init(|| Cluster::start_with(IMPATIENT)).as_ref().map(|cluster| Lab::new(cluster.bootstrap()))
 }
 
-/// The broker of the tests that stop, kill and damage it: one test at a time.
+/// The broker of the tests that stop, kill and damage it: one test at a time. As patient as shipped: see `faults`.
 pub fn fragile() -> Option<MutexGuard<'static, Cluster>> {
     static CLUSTER: OnceLock<Option<Mutex<Cluster>>> = OnceLock::new();
-    let cluster = CLUSTER.get_or_init(|| Cluster::start_with(IMPATIENT).map(Mutex::new)).as_ref()?;
+    let cluster = CLUSTER.get_or_init(|| Cluster::start().map(Mutex::new)).as_ref()?;
     Some(cluster.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -407,13 +407,15 @@ impl Stage for Judge {
     }
 }
 
-/// Holds stages back, as a process that is stopped is held.
+/// Holds a stage back, as a process that is stopped is held. Closed at first.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<State>, Condvar)>);
 
 #[derive(Default)]
 struct State {
-    closed: bool,
+    open: bool,
+    /// Runs that may pass while it is closed.
+    passes: u32,
     waiting: bool,
 }
 
@@ -423,49 +425,60 @@ impl Gate {
         move |_| Box::new(Gated(gate.clone()))
     }
 
+    /// A transaction stays open long enough to be caught in the middle.
+    pub fn config(config: PumpConfig) -> PumpConfig {
+        PumpConfig { commit_interval: Duration::from_secs(2), ..config }
+    }
+
     pub fn open(&self) {
-        self.0.0.lock().unwrap().closed = false;
+        self.state().open = true;
         self.0.1.notify_all();
     }
 
-    pub fn close(&self) {
-        self.0.0.lock().unwrap().closed = true;
-    }
-
-    pub fn is_waiting(&self) -> bool {
-        self.0.0.lock().unwrap().waiting
-    }
-
-    /// Closes while a transaction is open and part of it lies in the accepted topic.
+    /// Lets one run after the other pass until the stage waits while a transaction is open and part of it lies in the
+    /// accepted topic.
     #[track_caller]
-    pub fn close_in_transaction(&self, lab: &Lab, route: &Route) {
+    pub fn wait_in_transaction(&self, lab: &Lab, route: &Route) {
         let (stable, all) = (lab.reader("read_committed"), lab.reader("read_uncommitted"));
         let partitions = lab.admin.partitions(&route.accepted).unwrap().unwrap();
         let end =
             |reader: &BaseConsumer, partition| reader.fetch_watermarks(&route.accepted, partition, LONG).unwrap().1;
         let is_open = || (0..partitions).any(|partition| end(&all, partition) > end(&stable, partition));
-        wait_for(LONG, "the gate to close in a transaction", || {
-            self.close();
-            wait_for(LONG, "a stage to wait", || self.is_waiting());
-            // What was sent before is on its way for some milliseconds.
-            let deadline = Instant::now() + Duration::from_millis(500);
-            while Instant::now() < deadline {
-                if is_open() {
+        wait_for(LONG, "the stage to wait in a transaction", || {
+            wait_for(LONG, "the stage to wait", || self.state().waiting);
+            // Open for a while: a transaction whose end is decided has its markers within milliseconds.
+            let (start, mut open_since) = (Instant::now(), None);
+            while start.elapsed() < Duration::from_secs(1) {
+                if !is_open() {
+                    open_since = None;
+                } else if open_since.get_or_insert_with(Instant::now).elapsed() > Duration::from_millis(500) {
                     return true;
                 }
             }
-            self.open();
-            wait_for(LONG, "the stage to go on", || !self.is_waiting());
+            self.let_pass();
             false
         });
     }
 
+    /// Lets the run that waits pass.
+    pub fn let_pass(&self) {
+        let mut state = self.state();
+        state.passes += 1;
+        state.waiting = false;
+        self.0.1.notify_all();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.0.lock().unwrap()
+    }
+
     fn pass(&self) {
-        let mut state = self.0.0.lock().unwrap();
-        while state.closed {
+        let mut state = self.state();
+        while !state.open && state.passes == 0 {
             state.waiting = true;
             state = self.0.1.wait(state).unwrap();
         }
+        state.passes = state.passes.saturating_sub(1);
         state.waiting = false;
     }
 }
