@@ -43,11 +43,12 @@ pub(super) fn perform(
     let mut record = BaseRecord::to(topic).partition(run.partition).timestamp(native_timestamp(view.timestamp));
     record.key = view.key;
     record.payload = view.value;
-    // Headers are copied natively, byte for byte, even a name rdkafka cannot show. None are made where there are none.
-    record.headers = match (message.headers(), added.is_empty()) {
-        (None, true) => None,
-        (None, false) => native_headers(borrowed(&added)),
-        (Some(own), _) => Some(append(own.detach(), borrowed(&added))),
+    // Headers are copied natively, byte for byte, even a name rdkafka cannot show. Where there are none they are not
+    // even asked for: that would cost a call into the client per record.
+    let own = if view.headers.is_empty() { None } else { message.headers() };
+    record.headers = match own {
+        Some(own) => Some(append(own.detach(), borrowed(&added))),
+        None => native_headers(borrowed(&added)),
     };
     let bytes = view.key.map_or(0, <[u8]>::len) + view.value.map_or(0, <[u8]>::len);
     transaction.send(record, bytes)?;

@@ -29,7 +29,7 @@ use crate::record::{timestamp, visit_headers};
 /// How long to wait for records when there is nothing else to do.
 const IDLE: Duration = Duration::from_millis(100);
 /// Records polled before they are processed.
-const BATCH_RECORDS: usize = 2000;
+const BATCH_RECORDS: usize = 500;
 /// Bytes of values polled before they are processed: polled records are held in memory.
 const BATCH_BYTES: usize = 4 << 20;
 /// How long a call into the client that should be local may take.
