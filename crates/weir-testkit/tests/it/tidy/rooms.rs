@@ -13,7 +13,9 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("weir-pump", &[]),
     ("weir-kafka", &["weir-pump"]),
     ("weir-registry", &["weir-avro"]),
-    ("weir-testkit", &[]),
+    ("weir-wire", &[]),
+    ("weir-broker", &["weir-wire"]),
+    ("weir-testkit", &["weir-broker"]),
 ];
 /// The one crate that may know services.
 const JOINS: &str = "weir";

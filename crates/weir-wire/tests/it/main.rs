@@ -1,0 +1,3 @@
+//! weir-wire, seen from a crate that uses it.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
