@@ -2,3 +2,6 @@
 //!
 //! Nothing here does I/O or keeps state. Every length and count is compared with the bytes that are there before anything is
 //! allocated, so that a frame of n bytes never costs more than a small multiple of n.
+
+pub mod batch;
+pub mod codec;
