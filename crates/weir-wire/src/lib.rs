@@ -5,7 +5,9 @@
 
 pub mod api;
 pub mod batch;
+pub mod build;
 pub mod codec;
+pub mod control;
 mod error;
 mod error_code;
 pub mod field;
@@ -14,6 +16,7 @@ pub mod header;
 mod message;
 pub mod messages;
 mod reader;
+pub mod records;
 mod text;
 mod uuid;
 mod writer;

@@ -1,3 +1,5 @@
 //! weir-wire, seen from a crate that uses it.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod batches;
