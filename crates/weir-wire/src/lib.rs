@@ -19,6 +19,7 @@ mod reader;
 pub mod records;
 mod text;
 mod uuid;
+pub mod versioned;
 mod writer;
 
 pub use api::ApiKey;

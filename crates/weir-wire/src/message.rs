@@ -16,6 +16,9 @@
 //! }
 //! ```
 //!
+//! Without an API in front of the versions it is a structure that carries its version with it, see
+//! [`Versioned`](crate::versioned::Versioned).
+//!
 //! The names and rules are those of Kafka's message definitions. A field that a version does not have reads as its default.
 //! Writing it with another value is an error, unless the field is `ignorable`. Structures nest as the declaration says and
 //! no deeper, so that no input can exhaust the stack.
@@ -179,7 +182,8 @@ macro_rules! default {
 macro_rules! message {
     ($(
         $(#[$doc:meta])*
-        pub struct $name:ident $(: $key:ident $min:literal ..= $max:literal $(, flexible $flexible:literal)?)? {
+        pub struct $name:ident $(: $($key:ident)? $min:literal ..= $max:literal $(or $newer:ident)?
+            $(, flexible $flexible:literal)?)? {
             $($(#[$field_doc:meta])* $field:ident: $type:ty $([$($rule:tt)*])? $(= $default:expr)?,)*
         } $(tagged {
             $($tag:literal => $tagged:ident: $tagged_type:ty $([$($tagged_rule:tt)*])? $(= $tagged_default:expr)?,)*
@@ -291,12 +295,26 @@ macro_rules! message {
             }
         }
 
-        $(impl $crate::Message for $name {
-            const KEY: $crate::ApiKey = $crate::ApiKey::$key;
-            const VERSIONS: std::ops::RangeInclusive<i16> = $min..=$max;
-            const FLEXIBLE: i16 = $crate::message::message!(@flexible $($flexible)?);
-        })?
+        $($crate::message::message!(@impl $name [$($key)?] $min..=$max, [$($newer)?] [$($flexible)?]);)?
     )*};
+
+    (@impl $name:ident [$key:ident] $versions:expr, [] [$($flexible:literal)?]) => {
+        impl $crate::Message for $name {
+            const KEY: $crate::ApiKey = $crate::ApiKey::$key;
+            const VERSIONS: std::ops::RangeInclusive<i16> = $versions;
+            const FLEXIBLE: i16 = $crate::message::message!(@flexible $($flexible)?);
+        }
+    };
+    (@impl $name:ident [] $versions:expr, [$($newer:ident)?] [$($flexible:literal)?]) => {
+        impl $crate::versioned::Versioned for $name {
+            const VERSIONS: std::ops::RangeInclusive<i16> = $versions;
+            const FLEXIBLE: i16 = $crate::message::message!(@flexible $($flexible)?);
+            const NEWER: bool = $crate::message::message!(@newer $($newer)?);
+        }
+    };
+
+    (@newer) => { false };
+    (@newer newer) => { true };
 
     (@flexible) => { i16::MAX };
     (@flexible $flexible:literal) => { $flexible };

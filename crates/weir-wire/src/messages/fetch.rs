@@ -58,7 +58,7 @@ message! {
         partitions: Vec<i32>,
     }
 
-    /// Whole record batches as they lie in the log; the last one of a partition may be cut by other brokers.
+    /// Record batches as they lie in the log; some brokers cut the last one of a partition short.
     pub struct FetchResponse: Fetch 4..=18, flexible 12 {
         throttle_time_ms: i32,
         error_code: ErrorCode [7.., ignorable],

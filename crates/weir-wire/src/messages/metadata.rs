@@ -57,4 +57,52 @@ message! {
         isr_nodes: Vec<i32>,
         offline_replicas: Vec<i32> [5.., ignorable],
     }
+
+    /// Asks for topics page by page, from a cursor on (KIP-966).
+    pub struct DescribeTopicPartitionsRequest: DescribeTopicPartitions 0..=0, flexible 0 {
+        topics: Vec<DescribeTopicPartitionsTopicRequest>,
+        response_partition_limit: i32 = 2000,
+        cursor: Option<Cursor>,
+    }
+
+    /// One of the `topics` of a [`DescribeTopicPartitionsRequest`].
+    pub struct DescribeTopicPartitionsTopicRequest {
+        name: Text,
+    }
+
+    /// The partition that a page begins with.
+    pub struct Cursor {
+        topic_name: Text,
+        partition_index: i32,
+    }
+
+    /// A page of topics, and where the next one begins.
+    pub struct DescribeTopicPartitionsResponse: DescribeTopicPartitions 0..=0, flexible 0 {
+        throttle_time_ms: i32,
+        topics: Vec<DescribeTopicPartitionsResponseTopic>,
+        next_cursor: Option<Cursor>,
+    }
+
+    /// One of the `topics` of a [`DescribeTopicPartitionsResponse`].
+    pub struct DescribeTopicPartitionsResponseTopic {
+        error_code: ErrorCode,
+        name: Option<Text>,
+        topic_id: Uuid,
+        is_internal: bool,
+        partitions: Vec<DescribeTopicPartitionsResponsePartition>,
+        topic_authorized_operations: i32 = i32::MIN,
+    }
+
+    /// One of the `partitions` of a [`DescribeTopicPartitionsResponseTopic`].
+    pub struct DescribeTopicPartitionsResponsePartition {
+        error_code: ErrorCode,
+        partition_index: i32,
+        leader_id: i32,
+        leader_epoch: i32 = -1,
+        replica_nodes: Vec<i32>,
+        isr_nodes: Vec<i32>,
+        eligible_leader_replicas: Option<Vec<i32>>,
+        last_known_elr: Option<Vec<i32>>,
+        offline_replicas: Vec<i32>,
+    }
 }

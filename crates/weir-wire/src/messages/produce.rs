@@ -7,7 +7,7 @@ use bytes::Bytes;
 message! {
     /// Appends record batches to partitions.
     ///
-    /// From version 12 on a transaction takes the partitions in by this alone (KIP-890); from 13 on topics are named by id.
+    /// From version 12 on a transaction takes the partitions in by this alone (KIP-890). From 13 on topics have ids only.
     pub struct ProduceRequest: Produce 3..=13, flexible 9 {
         transactional_id: Option<Text>,
         acks: i16,

@@ -10,7 +10,9 @@ message! {
         client_software_version: Text [3.., ignorable],
     }
 
-    /// The APIs and versions that are served. A request of unknown version is answered in version 0 with UNSUPPORTED_VERSION (KIP-511).
+    /// The APIs and versions that are served.
+    ///
+    /// A request of an unknown version is answered in version 0 with UNSUPPORTED_VERSION (KIP-511).
     pub struct ApiVersionsResponse: ApiVersions 0..=4, flexible 3 {
         error_code: ErrorCode,
         api_keys: Vec<ApiVersion>,
@@ -22,21 +24,21 @@ message! {
         3 => zk_migration_ready: bool [ignorable],
     }
 
-    /// One of the `api_keys` of a [`ApiVersionsResponse`].
+    /// One of the `api_keys` of an [`ApiVersionsResponse`].
     pub struct ApiVersion {
         api_key: i16,
         min_version: i16,
         max_version: i16,
     }
 
-    /// One of the `supported_features` of a [`ApiVersionsResponse`].
+    /// One of the `supported_features` of an [`ApiVersionsResponse`].
     pub struct SupportedFeatureKey {
         name: Text,
         min_version: i16,
         max_version: i16,
     }
 
-    /// One of the `finalized_features` of a [`ApiVersionsResponse`].
+    /// One of the `finalized_features` of an [`ApiVersionsResponse`].
     pub struct FinalizedFeatureKey {
         name: Text,
         max_version_level: i16,
