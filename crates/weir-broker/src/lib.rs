@@ -3,4 +3,5 @@
 //! It is honest about what it is: one node, no replication, loopback unless told otherwise. Production stays Apache Kafka, and no
 //! service can tell which of the two it runs on.
 
+pub mod groups;
 pub mod transactions;
