@@ -3,9 +3,10 @@
 use super::ErrorCode;
 use super::offsets::Topics;
 use super::request::{JoinedMember, Ticket};
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use weir_wire::versioned::{ConsumerProtocolSubscription, Versioned as _};
 
 /// Where a group stands, in Kafka's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -308,18 +309,8 @@ impl Group {
     }
 }
 
-/// The topics of a consumer's subscription. All versions begin as version 0 does: a version, then an array of strings.
+/// The topics of a consumer's subscription; nothing where it is none.
 fn topics_of(metadata: &Bytes) -> Option<Vec<Arc<str>>> {
-    let mut rest = metadata.clone();
-    rest.try_get_i16().ok()?;
-    let count = usize::try_from(rest.try_get_i32().ok()?).ok()?;
-    let mut topics = Vec::new();
-    for _ in 0..count {
-        let length = usize::try_from(rest.try_get_i16().ok()?).ok()?;
-        if length > rest.len() {
-            return None;
-        }
-        topics.push(Arc::from(std::str::from_utf8(&rest.split_to(length)).ok()?));
-    }
-    Some(topics)
+    let subscription = ConsumerProtocolSubscription::decode(metadata.clone()).ok()?;
+    Some(subscription.topics.iter().map(|topic| Arc::from(topic.as_str())).collect())
 }

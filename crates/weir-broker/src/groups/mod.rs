@@ -13,9 +13,9 @@
 //!
 //! 1. **Perform under the lock.** A call returns actions. Perform them one after the other *before the lock is released*, so that the
 //!    log has its records in the order in which they were decided:
-//!    * [`Action::Write`]: append `records` as one batch (`Origin::Coordinator`, timestamp now; with `producer`, a transactional batch
-//!      of that id and epoch, sequence -1; in no case limited by `max.message.bytes`, since a group of many members is one record).
-//!      Then call [`Groups::written`] with the write and the offset of its first record, or the error (`KAFKA_STORAGE_ERROR` for a
+//!    * [`Action::Write`]: append [`Write::records`] as one batch (`Origin::Coordinator`, timestamp now; with `producer`, a
+//!      transactional batch of that id and epoch, sequence -1; not limited by `max.message.bytes`, since a group of many members is
+//!      one record). Then call [`Groups::written`] with the write and the offset of its first record, or the error (`KAFKA_STORAGE_ERROR` for a
 //!      full disk, `INVALID_PRODUCER_EPOCH` and the like as the log says), and perform what *that* returns before the next action.
 //!      A failed write is final: never append it again, `written` says what the clients are told and clients try again.
 //!    * [`Action::Answer`]: keep it in a list.
@@ -38,6 +38,9 @@
 //! 7. **Topics.** OffsetCommit, TxnOffsetCommit and OffsetDelete hand in only partitions that exist; the others are answered
 //!    `UNKNOWN_TOPIC_OR_PARTITION` (by id: `UNKNOWN_TOPIC_ID`) by the shell. When a topic was deleted, call [`Groups::delete_topics`].
 //!
+//! For the messages themselves there are [`Groups::join_group`], [`Groups::sync_group`], [`Groups::leave_group`], [`Joined::response`],
+//! [`sync_response`], [`leave_response`], [`describe_response`] and a few `From`s, so that a handler need not know how versions differ.
+//!
 //! FindCoordinator is the shell's (always this node), as is a null group id (`INVALID_GROUP_ID`).
 
 mod admin;
@@ -48,22 +51,26 @@ mod record;
 mod request;
 mod timers;
 mod turn;
+mod wire;
 
+use bytes::Bytes;
 use group::{Group, Member, State};
-use record::{Entry, Generation};
+use record::Entry;
 use request::Then;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use timers::{Timer, Timers};
 use turn::Turn;
-use weir_wire::ErrorCode;
+use weir_wire::versioned::GroupMetadataValue;
+use weir_wire::{ErrorCode, Text};
 
-pub use record::RecordError;
+pub use record::{Record, RecordError};
 pub use request::{
     Action, Answer, Commit, CommitPartition, Described, DescribedMember, FetchOffsets, FetchedOffset, FetchedTopic,
     Join, Joined, JoinedMember, Leaving, Left, Listed, Sync, Synced, Ticket, TopicOutcome, Write,
 };
+pub use wire::{describe_response, leave_response, sync_response};
 
 /// What can be set, with Kafka's name of it and Kafka's default unless it says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,8 +134,8 @@ impl Groups {
     /// Where key or value cannot be read. The record is then without effect.
     pub fn replay(
         &mut self,
-        key: &bytes::Bytes,
-        value: Option<&bytes::Bytes>,
+        key: &Bytes,
+        value: Option<&Bytes>,
         producer: Option<i64>,
         at: i64,
     ) -> Result<(), RecordError> {
@@ -168,11 +175,11 @@ impl Groups {
                 };
                 vec![Action::Answer { ticket, answer }]
             }
-            Then::Apply(entries, answer) => {
+            Then::Apply(answer) => {
                 let failed = outcome.err();
                 if let Ok(base) = outcome {
                     let producer = write.producer.map(|(id, _)| id);
-                    for (entry, at) in entries.into_iter().zip(base..) {
+                    for (entry, at) in write.entries.into_iter().zip(base..) {
                         self.apply(entry, producer, at);
                     }
                 }
@@ -252,36 +259,41 @@ impl Groups {
 }
 
 /// Puts a kept generation in the place of whatever the group was. Its offsets stay.
-fn restore(group: &mut Group, kept: Generation) {
-    let name = kept.protocol.clone().unwrap_or_default();
+fn restore(group: &mut Group, kept: GroupMetadataValue) {
+    let copy = |text: &Text| Arc::<str>::from(text.as_str());
+    let protocol = kept.protocol.as_ref().map(copy);
     group.state = if kept.members.is_empty() { State::Empty } else { State::Stable };
-    group.since = (kept.since >= 0).then_some(kept.since);
+    group.since = Some(kept.current_state_timestamp).filter(|since| *since >= 0);
     group.generation = kept.generation;
-    group.protocol_type = Some(kept.protocol_type).filter(|name| !name.is_empty());
-    group.protocol = kept.protocol;
+    group.protocol_type = Some(copy(&kept.protocol_type)).filter(|name| !name.is_empty());
     group.members.clear();
     group.instances.clear();
     for member in kept.members {
-        if let Some(instance) = &member.instance {
-            group.instances.insert(instance.clone(), member.id.clone());
+        let id = copy(&member.member_id);
+        let instance = member.group_instance_id.as_ref().map(copy);
+        if let Some(instance) = &instance {
+            group.instances.insert(instance.clone(), id.clone());
         }
-        let timeout_ms = member.rebalance_timeout_ms;
+        let timeout_ms = member.rebalance_timeout;
+        // The bytes are copied: what is kept must not keep the batch it came in.
         let restored = Member {
-            instance: member.instance,
-            client_id: member.client_id,
-            client_host: member.client_host,
-            session_timeout_ms: member.session_timeout_ms,
-            rebalance_timeout_ms: if timeout_ms < 0 { member.session_timeout_ms } else { timeout_ms },
-            protocols: vec![(name.clone(), member.subscription)],
-            assignment: member.assignment,
+            instance,
+            client_id: copy(&member.client_id),
+            client_host: copy(&member.client_host),
+            session_timeout_ms: member.session_timeout,
+            rebalance_timeout_ms: if timeout_ms < 0 { member.session_timeout } else { timeout_ms },
+            protocols: vec![(protocol.clone().unwrap_or_default(), Bytes::copy_from_slice(&member.subscription))],
+            assignment: Bytes::copy_from_slice(&member.assignment),
             joining: None,
             syncing: None,
             new: false,
         };
-        group.members.insert(member.id, restored);
+        group.members.insert(id, restored);
     }
+    group.protocol = protocol;
     // A leader that is no member could never be replaced.
-    group.leader = kept.leader.filter(|id| group.members.contains_key(id)).or(group.members.keys().next().cloned());
+    let leader = kept.leader.as_ref().map(copy).filter(|id| group.members.contains_key(id));
+    group.leader = leader.or(group.members.keys().next().cloned());
     group.note_subscriptions();
 }
 

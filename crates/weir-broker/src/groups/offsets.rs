@@ -307,8 +307,7 @@ pub(super) fn apply(
     if entries.is_empty() {
         return answer.map(|(ticket, answer)| Action::Answer { ticket, answer }).into_iter().collect();
     }
-    let records = entries.iter().map(Entry::write).collect();
-    vec![Action::Write(Write { records, producer, then: Then::Apply(entries, answer) })]
+    vec![Action::Write(Write { producer, entries, then: Then::Apply(answer) })]
 }
 
 pub(super) fn tombstone(group: &Group, topic: &str, partition: i32) -> Entry {

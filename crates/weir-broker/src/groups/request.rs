@@ -1,7 +1,7 @@
 //! What is asked of the groups and what they answer: plain values, no wire form. Strings of a request are borrowed, what is kept is copied.
 
 use super::ErrorCode;
-use super::record::Entry;
+use super::record::{Entry, Record, RecordError};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,15 +25,24 @@ pub enum Action {
     },
 }
 
-/// Records for `__consumer_offsets`, one batch, in this order.
+/// Records for `__consumer_offsets`, one batch.
 #[derive(Debug)]
 #[must_use = "a write is handed back to Groups::written, whether it succeeded or not"]
 pub struct Write {
-    /// Keys and values in Kafka's own format; no value deletes.
-    pub records: Vec<(Bytes, Option<Bytes>)>,
     /// For offsets that are part of a transaction: producer id and epoch of the transactional batch, which has no sequence.
     pub producer: Option<(i64, i16)>,
+    pub(super) entries: Vec<Entry>,
     pub(super) then: Then,
+}
+
+impl Write {
+    /// Keys and values in Kafka's own format, in this order; no value deletes.
+    ///
+    /// # Errors
+    /// Where a text is longer than the format allows. No request that was read from a frame can bring that; it is a failed write.
+    pub fn records(&self) -> Result<Vec<Record>, RecordError> {
+        self.entries.iter().map(Entry::write).collect()
+    }
 }
 
 /// What follows a write.
@@ -44,7 +53,7 @@ pub(super) enum Then {
     /// The request is answered, with an error where the write failed.
     Answer(Ticket, Answer),
     /// The entries take effect, and the request is answered.
-    Apply(Vec<Entry>, Option<(Ticket, Answer)>),
+    Apply(Option<(Ticket, Answer)>),
     /// The assignments of a generation take effect, and all who wait for theirs are answered.
     Assign { group: Arc<str>, generation: i32, assignments: BTreeMap<Arc<str>, Bytes> },
 }

@@ -5,7 +5,7 @@
 //! written. The rules are those of Kafka's classic protocol, names of states and timeouts included.
 
 use super::group::{Group, Initial, Member, State, Waiting};
-use super::record::{Entry, Generation, KeptMember};
+use super::record::Entry;
 use super::request::{Action, Answer, Joined, Synced, Then, Ticket, Write};
 use super::timers::{Timer, Timers};
 use super::{ErrorCode, Settings};
@@ -254,8 +254,8 @@ impl Turn<'_> {
 
     /// Writes the group as it is, with these assignments.
     pub fn write(&mut self, assignments: BTreeMap<Arc<str>, Bytes>, then: Then) {
-        let entry = Entry::Group { group: self.group.name.clone(), generation: Some(kept(self.group, &assignments)) };
-        self.actions.push(Action::Write(Write { records: vec![entry.write()], producer: None, then }));
+        let entries = vec![Entry::of_group(self.group, &assignments)];
+        self.actions.push(Action::Write(Write { producer: None, entries, then }));
     }
 
     fn await_joins(&mut self) {
@@ -266,28 +266,6 @@ impl Turn<'_> {
     fn enter(&mut self, state: State) {
         self.group.state = state;
         self.group.since = Some(self.now);
-    }
-}
-
-/// The group as it is kept.
-fn kept(group: &Group, assignments: &BTreeMap<Arc<str>, Bytes>) -> Generation {
-    let member = |(id, member): (&Arc<str>, &Member)| KeptMember {
-        id: id.clone(),
-        instance: member.instance.clone(),
-        client_id: member.client_id.clone(),
-        client_host: member.client_host.clone(),
-        rebalance_timeout_ms: member.rebalance_timeout_ms,
-        session_timeout_ms: member.session_timeout_ms,
-        subscription: member.metadata(group.protocol.as_deref()),
-        assignment: assignments.get(id).cloned().unwrap_or_default(),
-    };
-    Generation {
-        protocol_type: group.protocol_type.clone().unwrap_or_default(),
-        generation: group.generation,
-        protocol: group.protocol.clone(),
-        leader: group.leader.clone(),
-        since: group.since.unwrap_or(-1),
-        members: group.members.iter().map(member).collect(),
     }
 }
 
