@@ -37,19 +37,19 @@ pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, CodecErr
 /// The most that `input` can decompress to, by a walk over frames and block headers; `None` where they are malformed.
 fn output_bound(mut input: &[u8]) -> Option<u64> {
     let mut bound = 0u64;
-    while !input.is_empty() {
-        let magic = input.try_get_u32_le().ok()?;
-        if magic & !0xF == SKIPPABLE {
-            let length = input.try_get_u32_le().ok()? as usize;
-            input = input.get(length..)?;
-            continue;
+    loop {
+        match input.try_get_u32_le().ok()? {
+            MAGIC => bound = bound.saturating_add(frame_bound(&mut input)?),
+            magic if magic & !0xF == SKIPPABLE => {
+                let length = input.try_get_u32_le().ok()? as usize;
+                input = input.get(length..)?;
+            }
+            _ => return None,
         }
-        if magic != MAGIC {
-            return None;
+        if input.is_empty() {
+            return Some(bound);
         }
-        bound = bound.saturating_add(frame_bound(&mut input)?);
     }
-    Some(bound)
 }
 
 /// Takes a frame without its magic off `input`.

@@ -3,4 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod batches;
+mod client_batches;
+mod codecs;
 mod golden;
