@@ -264,7 +264,7 @@ var _ = add("group_admin_step_by_step", func(b *broker) string {
 })
 
 var _ = add("offset_fetch_of_all_kinds", func(b *broker) string {
-	group, topic := b.name("fetch"), b.topic("fetch", 3)
+	group, topic := b.name("offset-fetch"), b.topic("offset-fetch", 3)
 	w := b.wire()
 	defer w.close()
 	enter(w, b.name("other"), 9)
