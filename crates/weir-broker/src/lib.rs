@@ -4,4 +4,5 @@
 //! service can tell which of the two it runs on.
 
 pub mod groups;
+pub mod log;
 pub mod transactions;
