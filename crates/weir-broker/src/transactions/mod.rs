@@ -31,13 +31,19 @@
 //! [`TransactionError::code`] is what the response carries; the versions are already taken into account. Except for WriteTxnMarkers'
 //! coordinator epoch, which is always 0 here, no field of these requests is left out.
 //!
-//! A Produce request is checked in this order. A transactional batch without `transactional_id` in the request: the whole request
-//! gets TRANSACTIONAL_ID_AUTHORIZATION_FAILED. Transactional batches of more than one producer id or epoch: INVALID_PRODUCER_ID_MAPPING
-//! for all of them. Unknown partitions: UNKNOWN_TOPIC_OR_PARTITION; they are not passed on. Then, with the coordinator lock held:
-//! `verify_produce` for all partitions with a transactional batch, and `Log::append` for those that were answered `Ok`. Then the
-//! lock is given back, and only then is anything awaited (durability, the writing of the answer). Batches without the transactional
-//! bit need neither the call nor the lock. TxnOffsetCommit is the same with the groups: `verify_offset_commit` and the append of the
-//! offsets to `__consumer_offsets` happen under one lock. WriteTxnMarkers takes the lock while it appends.
+//! A Produce request goes through these steps, each for all partitions whose step before was fine:
+//!
+//! 1. A transactional batch without `transactional_id` in the request: all get TRANSACTIONAL_ID_AUTHORIZATION_FAILED. Transactional
+//!    batches of more than one producer id or epoch: all get INVALID_PRODUCER_ID_MAPPING. Unknown partitions:
+//!    UNKNOWN_TOPIC_OR_PARTITION.
+//! 2. `Log::begin_verification`, without the coordinator lock. It gives the guard of step 4, or INVALID_PRODUCER_EPOCH.
+//! 3. `verify_produce` for the partitions that are left, under the coordinator lock, also where step 2 said `Ongoing`.
+//! 4. `Log::append` with what step 2 gave, without the coordinator lock. It refuses the batch if a marker was written since step 2.
+//!
+//! Steps 2 and 3 must not change places. Batches without the transactional bit need neither of them.
+//!
+//! TxnOffsetCommit has no guard: `verify_offset_commit`, the append to `__consumer_offsets` and the groups' taking note of the pending
+//! offsets happen under one coordinator lock. WriteTxnMarkers takes the lock while it appends and tells the groups.
 //!
 //! `perform` is called with the lock held and does what it is told at once:
 //!
@@ -45,10 +51,10 @@
 //!   handed out again.
 //! * [`Action::Write`]: append to `__transaction_state`, one record per batch, time stamp now. With `flush = fsync` and `durable`,
 //!   sync that log before returning: markers must not be durable before the decision they carry out.
-//! * [`Action::Mark`]: `Log::append_marker` for each partition. A partition that does not exist (any more) counts as done. So does one
-//!   that refuses the marker because it has seen a newer epoch: only an operator's WriteTxnMarkers gets it there, and that has ended
-//!   the transaction. After the marker of ([`OFFSETS_TOPIC`], 0) tell the groups that this producer's offsets are decided; a second
-//!   time must do nothing. Try all partitions, also after one failed.
+//! * [`Action::Mark`]: `Log::append_marker` for each partition, coordinator epoch 0. A partition that does not exist (any more) counts
+//!   as done. So does one that refuses the marker with INVALID_PRODUCER_EPOCH: only an operator's WriteTxnMarkers can have given it a
+//!   newer epoch, and that has ended the transaction. After the marker of ([`OFFSETS_TOPIC`], 0) tell the groups that this
+//!   producer's offsets are decided; a second time must do nothing. Try all partitions, also after one failed.
 //!
 //! Where an action fails, say why in the program's log and return [`Failed`]. Nothing else has to be done: if the decision of an
 //! EndTxn was not written, the client is told COORDINATOR_NOT_AVAILABLE and asks again; if it was, the client is told success, the
@@ -62,12 +68,19 @@
 //!
 //! # Why nothing lands after its marker
 //!
-//! All that touches a transaction happens under the coordinator lock, from the check to the append. So for any append and any
-//! end, one comes first as a whole. If the append comes first, its partition is in the set that the end marks: it was put
-//! there, and written, before the batch was. If the end comes first, the append is refused: by its epoch (version 2, fencing,
-//! timeouts), or because the set is empty again (version 1, whose next transaction has the same epoch). While the end is not
-//! complete, because a marker failed, every append is refused. A zombie's append is refused by its epoch or producer id from the
-//! moment a newer producer has been initialised, in every partition, whether or not that partition ever saw the newer epoch.
+//! A batch that passed step 3 has its partition in the set of the ongoing transaction; it was put there, and written, before. An end
+//! holds the lock from its decision to its last marker and marks that whole set. So the end comes before step 3 or after it.
+//!
+//! * Before: step 3 refuses the batch, by its epoch (version 2, fencing, timeouts) or because the set is empty again (version 1,
+//!   whose next transaction has the same epoch). If that next transaction has the partition already, the batch passes step 3
+//!   and meets step 4: the marker took its guard.
+//! * After: either the batch reached the log before the marker, and is ended by it. Or the marker was first and has taken the guard,
+//!   so the batch is refused. (It is taken if the same producer and epoch have opened their next transaction there meanwhile, as
+//!   in Kafka: a client of version 1 that ends a transaction before its batches are answered does that to itself, and the
+//!   sequence numbers tell it.)
+//!
+//! While the end is not complete, because a marker failed, step 3 refuses everything. A zombie is refused by its epoch or producer id
+//! from the moment a newer producer has been initialised, in every partition, whether or not that partition saw the newer epoch.
 //!
 //! A crash can fall between any two actions. The record that adds a partition is written before the first batch, so a partition with
 //! an open transaction is always in the set of an id that is Ongoing or Prepare*. The first goes on (its client may still be
@@ -80,9 +93,9 @@
 //!    stable offset nor the aborted index. (It may take an offset, as in Kafka.) Its epoch is remembered.
 //! 2. A marker with `transaction_version` 2 never ends an open transaction whose epoch is its own: such a transaction is the next
 //!    one. Refuse it. This cannot happen as described above; it is the second lock on the same door.
-//! 3. A transactional batch of a client that was not verified is refused with INVALID_TXN_STATE, one with an epoch below the known
-//!    one with INVALID_PRODUCER_EPOCH, and so is a batch without the transactional bit of a producer that has a transaction open
-//!    (INVALID_TXN_STATE).
+//! 3. A marker takes the guards of its producer. A transactional batch with neither a guard nor an open transaction of its epoch is
+//!    refused with INVALID_TXN_STATE, one below the known epoch with INVALID_PRODUCER_EPOCH, and a batch without the transactional
+//!    bit of a producer that has a transaction open with INVALID_TXN_STATE.
 //! 4. A producer with an open transaction is not forgotten, however old it is.
 //! 5. A batch or marker is there as a whole after a crash, or not at all.
 //!
@@ -97,7 +110,7 @@
 //! |---|---|---|---|---|---|---|
 //! | InitProducerId, none | *e*+1 | abort, then *e*+2 | CONCURRENT_TRANSACTIONS | the same | *e*+1 | *e*+1 |
 //! | InitProducerId, *e* (KIP-360) | *e*+1 | abort, then *e*+1 | the same | the same | *e*+1 | *e*+1 |
-//! | InitProducerId, the epoch before the last bump | *e* | fenced | the same | the same | *e* | *e* |
+//! | InitProducerId, the epoch before this client's own last bump | *e* | fenced | the same | the same | *e* | *e* |
 //! | InitProducerId, other | fenced | fenced | fenced | fenced | fenced | fenced |
 //! | add (AddPartitions, AddOffsets, Produce ≥ 12, TxnOffsetCommit ≥ 5), *e* | begins | adds | CONCURRENT_TRANSACTIONS¹ | the same | begins | begins |
 //! | add, other | fenced | fenced | fenced | fenced | fenced | fenced |
@@ -132,6 +145,8 @@ mod list;
 mod partitions;
 mod record;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use init::InitProducerId;
 pub use list::{Described, Filter, Listed, Listing};
@@ -204,7 +219,7 @@ pub struct Marker {
     /// Whether the transaction is committed.
     pub commit: bool,
     /// 2 where the epoch of the marker is above that of the records it ends, else 0.
-    pub transaction_version: i8,
+    pub transaction_version: i16,
     /// The partitions, by topic and number.
     pub partitions: Vec<TopicPartition>,
 }
@@ -293,9 +308,6 @@ pub enum BadRecord {
     /// The bytes are not a key or value of their version.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// A newer broker wrote the value.
-    #[error("a transaction state of format {0} is newer than this broker; start the broker that wrote it")]
-    Version(i16),
     /// The state has no meaning.
     #[error("there is no transaction state {0}")]
     State(i8),
@@ -377,28 +389,26 @@ impl Transactions {
     /// `open` are all transactions that the logs of the partitions have open. Those that no transactional id knows of are
     /// aborted: they exist only where the machine lost power and the disk kept the records but not the state.
     pub fn recover(&mut self, open: &[Open], now: i64, perform: Perform<'_>) {
-        let prepared = self.entries.iter().filter(|(_, slot)| slot.entry.state.is_prepared());
-        for id in prepared.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-            if self.finish(&id, now, perform).is_err() {
-                self.due(&id, now + RETRY_MS);
-            }
-        }
         let known: BTreeSet<(i64, &TopicPartition)> = self
-            .entries
-            .values()
-            .flat_map(|slot| slot.entry.partitions.iter().map(|partition| (slot.entry.producer.id, partition)))
+            .entries()
+            .flat_map(|(_, entry)| entry.partitions.iter().map(|partition| (entry.producer.id, partition)))
             .collect();
-        for Open { producer, partition } in
-            open.iter().filter(|open| !known.contains(&(open.producer.id, &open.partition)))
-        {
-            let marker = Marker {
+        let unknown = open.iter().filter(|open| !known.contains(&(open.producer.id, &open.partition)));
+        for Open { producer, partition } in unknown {
+            // Where it fails, the broker has said so in its log, and the next start tries again.
+            let _ = perform(Action::Mark(Marker {
                 producer: *producer,
                 commit: false,
                 transaction_version: 0,
                 partitions: vec![partition.clone()],
-            };
-            // Where it fails, the shell has said so in its log, and the next start tries again.
-            let _ = perform(Action::Mark(marker));
+            }));
+        }
+        let prepared: Vec<Arc<str>> =
+            self.entries().filter(|(_, entry)| entry.state.is_prepared()).map(|(id, _)| id.clone()).collect();
+        for id in prepared {
+            if self.finish(&id, now, perform).is_err() {
+                self.due(&id, now + RETRY_MS);
+            }
         }
     }
 
@@ -471,13 +481,14 @@ impl Transactions {
     }
 
     fn put(&mut self, id: Arc<str>, entry: Entry) {
-        self.next_id = self.next_id.max(entry.producer.id + 1).max(entry.next_id + 1);
+        let ids = entry.producer.id.max(entry.next_id);
+        self.next_id = self.next_id.max(ids.saturating_add(1));
         self.below = self.below.max(self.next_id);
         let due = match entry.state {
             // Kafka aborts once the timeout is passed, not reached.
-            State::Ongoing => entry.started_ms + i64::from(entry.timeout_ms) + 1,
+            State::Ongoing => entry.started_ms.saturating_add(i64::from(entry.timeout_ms) + 1),
             State::PrepareCommit | State::PrepareAbort => entry.updated_ms,
-            _ => entry.updated_ms + self.config.expiration_ms,
+            _ => entry.updated_ms.saturating_add(self.config.expiration_ms),
         };
         self.remove(&id);
         self.deadlines.insert((due, id.clone()));

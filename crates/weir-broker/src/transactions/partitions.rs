@@ -49,7 +49,7 @@ impl Transactions {
     /// Whether the transactional batches of a Produce request (API 0) may be appended: one answer for each partition, in order.
     /// From version 12 on, the partitions become part of the transaction by this call; before that they must have been added.
     ///
-    /// The caller keeps these transactions locked until the batches are appended; see the module documentation.
+    /// The guards of the logs were taken before; see the module documentation for the order of the steps.
     ///
     /// # Errors
     /// For each partition INVALID_PRODUCER_ID_MAPPING, INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE (TRANSACTION_ABORTABLE in

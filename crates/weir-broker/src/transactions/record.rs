@@ -1,157 +1,132 @@
-//! One transactional id as a record of `__transaction_state`, in Kafka's own format: TransactionLogKey version 0 and
-//! TransactionLogValue version 1. Version 0 of the value, which older brokers wrote, is read too.
+//! One transactional id as a record of `__transaction_state`, in Kafka's own format.
 
-use super::state::{Entry, NONE, State};
-use super::{BadRecord, Producer, TopicPartition};
+use super::state::{Entry, State};
+use super::{BadRecord, Producer};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use weir_wire::field::{Field, Version};
-use weir_wire::{Reader, Text, WireError, Writer};
+use weir_wire::versioned::{self, TransactionLogKey, TransactionLogValue, TransactionPartitions, Versioned};
+use weir_wire::{Text, WireError};
 
-const KEY: Version = Version { number: 0, flexible: false };
-const VALUE: Version = Version { number: 1, flexible: true };
-
-/// The partitions of one topic; Kafka's PartitionsSchema.
-struct Topic {
-    name: Text,
-    partitions: Vec<i32>,
-}
-
-impl Field for Topic {
-    fn least(version: Version) -> usize {
-        Text::least(version) + Vec::<i32>::least(version) + usize::from(version.flexible)
-    }
-
-    fn take(reader: &mut Reader, version: Version) -> Result<Self, WireError> {
-        let topic = Topic { name: Text::take(reader, version)?, partitions: Vec::take(reader, version)? };
-        if version.flexible {
-            reader.tagged(|_, _| Ok(false))?;
-        }
-        Ok(topic)
-    }
-
-    fn put(&self, writer: &mut Writer, version: Version) -> Result<(), WireError> {
-        self.name.put(writer, version)?;
-        self.partitions.put(writer, version)?;
-        if version.flexible {
-            writer.uvarint(0);
-        }
-        Ok(())
-    }
-}
-
-impl weir_wire::field::Nullable for Topic {
-    fn least_or_null(_: Version) -> usize {
-        1
-    }
-
-    fn take_or_null(reader: &mut Reader, version: Version) -> Result<Option<Self>, WireError> {
-        Topic::take(reader, version).map(Some)
-    }
-
-    fn put_or_null(value: Option<&Self>, writer: &mut Writer, version: Version) -> Result<(), WireError> {
-        value.map_or(Ok(()), |topic| topic.put(writer, version))
-    }
-}
+/// The version of the value that is written, as by Kafka with transactions of version 2. Version 0 is read too.
+const VALUE_VERSION: i16 = 1;
 
 /// The key of the id.
 pub(super) fn key(id: &str) -> Result<Bytes, WireError> {
-    let mut writer = Writer::new();
-    KEY.number.put(&mut writer, KEY)?;
-    Text::from(id).put(&mut writer, KEY)?;
-    writer.into_bytes()
+    TransactionLogKey { transactional_id: Text::from(id) }.encode(0)
 }
 
 /// The value of its entry.
 pub(super) fn value(entry: &Entry) -> Result<Bytes, WireError> {
-    let mut topics: Vec<Topic> = Vec::new();
+    let mut topics: Vec<TransactionPartitions> = Vec::new();
     for (name, partition) in &entry.partitions {
         match topics.last_mut() {
-            Some(topic) if topic.name == **name => topic.partitions.push(*partition),
-            _ => topics.push(Topic { name: Text::from(&**name), partitions: vec![*partition] }),
+            Some(topic) if topic.topic == **name => topic.partition_ids.push(*partition),
+            _ => topics.push(TransactionPartitions { topic: Text::from(&**name), partition_ids: vec![*partition] }),
         }
     }
-    // Kafka writes null where there can be no partition.
-    let topics = Some(topics).filter(|topics| !(topics.is_empty() && entry.state == State::Empty));
-    let mut writer = Writer::new();
-    VALUE.number.put(&mut writer, VALUE)?;
-    entry.producer.id.put(&mut writer, VALUE)?;
-    entry.producer.epoch.put(&mut writer, VALUE)?;
-    entry.timeout_ms.put(&mut writer, VALUE)?;
-    entry.state.number().put(&mut writer, VALUE)?;
-    topics.put(&mut writer, VALUE)?;
-    entry.updated_ms.put(&mut writer, VALUE)?;
-    entry.started_ms.put(&mut writer, VALUE)?;
-    let ids = [(0, entry.previous_id), (1, entry.next_id)].map(|(tag, id)| (tag, (id != NONE).then_some(id)));
-    let version = Some(entry.version).filter(|version| *version != 0);
-    writer.uvarint(ids.iter().filter(|(_, id)| id.is_some()).count() as u32 + u32::from(version.is_some()));
-    for (tag, id) in ids {
-        if let Some(id) = id {
-            writer.uvarint(tag);
-            writer.uvarint(8);
-            id.put(&mut writer, VALUE)?;
-        }
-    }
-    if let Some(version) = version {
-        writer.uvarint(2);
-        writer.uvarint(2);
-        version.put(&mut writer, VALUE)?;
-    }
-    writer.into_bytes()
+    let value = TransactionLogValue {
+        producer_id: entry.producer.id,
+        producer_epoch: entry.producer.epoch,
+        transaction_timeout_ms: entry.timeout_ms,
+        transaction_status: entry.state.number(),
+        // Kafka writes null where there can be no partition.
+        transaction_partitions: (entry.state != State::Empty).then_some(topics),
+        transaction_last_update_timestamp_ms: entry.updated_ms,
+        transaction_start_timestamp_ms: entry.started_ms,
+        previous_producer_id: entry.previous_id,
+        next_producer_id: entry.next_id,
+        client_transaction_version: entry.version,
+        ..TransactionLogValue::default()
+    };
+    value.encode(VALUE_VERSION)
 }
 
-/// The id of a key; `None` for a kind of key that this version of the format does not know, which is skipped as in Kafka.
+/// The id of a key; `None` for a kind of key that is not known, which is passed over as in Kafka.
 pub(super) fn read_key(key: Bytes) -> Result<Option<Arc<str>>, BadRecord> {
-    let mut reader = Reader::new(key);
-    if reader.i16()? != KEY.number {
+    if !TransactionLogKey::VERSIONS.contains(&versioned::version(&key)?) {
         return Ok(None);
     }
-    Ok(Some(Arc::from(Text::take(&mut reader, KEY)?.as_str())))
+    Ok(Some(Arc::from(TransactionLogKey::decode(key)?.transactional_id.as_str())))
 }
 
 /// The entry of a value.
 pub(super) fn read_value(value: Bytes) -> Result<Entry, BadRecord> {
-    let mut reader = Reader::new(value);
-    let version = match reader.i16()? {
-        number @ 0..=1 => Version { number, flexible: number >= 1 },
-        number => return Err(BadRecord::Version(number)),
-    };
-    let producer = Producer { id: reader.i64()?, epoch: reader.i16()? };
-    let timeout_ms = reader.i32()?;
-    let number = reader.i8()?;
-    let state = State::ALL.into_iter().find(|state| state.number() == number).ok_or(BadRecord::State(number))?;
-    let topics = <Option<Vec<Topic>> as Field>::take(&mut reader, version)?;
-    let partitions: BTreeSet<TopicPartition> = topics
-        .into_iter()
-        .flatten()
-        .flat_map(|topic| {
-            let name: Arc<str> = Arc::from(topic.name.as_str());
-            topic.partitions.into_iter().map(move |partition| (name.clone(), partition))
-        })
-        .collect();
-    let mut entry = Entry {
-        producer,
-        previous_id: NONE,
-        next_id: NONE,
-        last_epoch: -1,
-        timeout_ms,
-        state,
-        partitions,
-        updated_ms: reader.i64()?,
-        started_ms: reader.i64()?,
-        version: 0,
-    };
-    if version.flexible {
-        reader.tagged(|tag, reader| {
-            match tag {
-                0 => entry.previous_id = reader.i64()?,
-                1 => entry.next_id = reader.i64()?,
-                2 => entry.version = reader.i16()?,
-                _ => return Ok(false),
-            }
-            Ok(true)
-        })?;
+    let value = TransactionLogValue::decode(value)?;
+    let number = value.transaction_status;
+    let mut partitions = BTreeSet::new();
+    for topic in value.transaction_partitions.into_iter().flatten() {
+        let name: Arc<str> = Arc::from(topic.topic.as_str());
+        partitions.extend(topic.partition_ids.into_iter().map(|partition| (name.clone(), partition)));
     }
-    Ok(entry)
+    Ok(Entry {
+        producer: Producer { id: value.producer_id, epoch: value.producer_epoch },
+        previous_id: value.previous_producer_id,
+        next_id: value.next_producer_id,
+        last_epoch: -1,
+        timeout_ms: value.transaction_timeout_ms,
+        state: State::ALL.into_iter().find(|state| state.number() == number).ok_or(BadRecord::State(number))?,
+        partitions,
+        updated_ms: value.transaction_last_update_timestamp_ms,
+        started_ms: value.transaction_start_timestamp_ms,
+        version: value.client_transaction_version,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(hex: &str) -> Bytes {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    }
+
+    /// The bytes are what the classes of Apache Kafka 4.3.1 write.
+    fn check(entry: &Entry, hex: &str) {
+        assert_eq!(value(entry).unwrap(), bytes(hex));
+        assert_eq!(&read_value(bytes(hex)).unwrap(), entry);
+    }
+
+    #[test]
+    fn records_are_those_of_kafka() {
+        assert_eq!(key("pump-1").unwrap(), bytes("0000000670756d702d31"));
+        assert_eq!(read_key(bytes("0000000670756d702d31")).unwrap().as_deref(), Some("pump-1"));
+
+        let empty = Entry { timeout_ms: 60_000, previous_id: 7, updated_ms: 1_700_000_000_000, ..Entry::new(7, 0) };
+        let empty = Entry { producer: Producer { id: 7, epoch: 3 }, ..empty };
+        check(&empty, "0001000000000000000700030000ea6000000000018bcfe56800ffffffffffffffff0100080000000000000007");
+        let old = bytes("0000000000000000000700030000ea6000ffffffff0000018bcfe56800ffffffffffffffff");
+        assert_eq!(read_value(old).unwrap(), Entry { previous_id: -1, ..empty.clone() });
+
+        let names = [("orders", 300), ("orders", 1), ("__consumer_offsets", 0)];
+        let prepared = Entry {
+            producer: Producer { id: 7, epoch: i16::MAX },
+            next_id: 1000,
+            state: State::PrepareCommit,
+            partitions: names.into_iter().map(|(name, index)| (Arc::from(name), index)).collect(),
+            started_ms: 1_699_999_999_999,
+            version: 2,
+            ..empty
+        };
+        check(
+            &prepared,
+            "000100000000000000077fff0000ea600203135f5f636f6e73756d65725f6f666673657473020000000000076f726465727303000000010000012c\
+             000000018bcfe568000000018bcfe567ff0300080000000000000007010800000000000003e802020002",
+        );
+        let complete = Entry { state: State::CompleteCommit, next_id: -1, partitions: BTreeSet::new(), ..prepared };
+        check(
+            &complete,
+            "000100000000000000077fff0000ea6004010000018bcfe568000000018bcfe567ff020008000000000000000702020002",
+        );
+    }
+
+    #[test]
+    fn records_that_are_none_are_told_apart() {
+        assert_eq!(read_key(bytes("0001ff")).unwrap(), None, "a kind of key that is not known");
+        assert!(matches!(read_key(bytes("00")), Err(BadRecord::Wire(_))));
+        assert!(matches!(read_key(bytes("00000006")), Err(BadRecord::Wire(_))));
+        assert!(matches!(read_value(bytes("0002")), Err(BadRecord::Wire(_))), "a newer value");
+        let unknown = "0001000000000000000700030000ea6008000000018bcfe56800ffffffffffffffff00";
+        assert_eq!(read_value(bytes(unknown)), Err(BadRecord::State(8)));
+    }
 }

@@ -1,0 +1,3 @@
+//! The coordinator alone, with partitions that are only remembered.
+
+mod kafka;
