@@ -19,9 +19,9 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use crate::json::JsonForm;
+use crate::read::{self, Limits};
 use crate::schema::{Field, Kind, Logical, Node, NodeId, Schema};
 use crate::text;
-use crate::walk::{self, Limits};
 
 /// Why a value is no datum of the schema.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -345,7 +345,7 @@ impl<'s> Encoder<'s> {
                 Scalar::Long(index.ok_or_else(mismatch)? as i64)
             }
             (Kind::String, Value::String(text)) => {
-                if node.logical == Some(Logical::Uuid) && !walk::is_uuid(text) {
+                if node.logical == Some(Logical::Uuid) && !read::is_uuid(text) {
                     return Err(mismatch());
                 }
                 Scalar::Blob(text.as_bytes().into())
@@ -354,7 +354,7 @@ impl<'s> Encoder<'s> {
                 let bytes = self.bytes(node, value).map_err(|e| e.unwrap_or_else(mismatch))?;
                 match node.logical {
                     Some(Logical::Uuid) if bytes.len() != 16 => return Err(mismatch()),
-                    Some(Logical::BigDecimal) if walk::big_decimal(&bytes).is_err() => return Err(mismatch()),
+                    Some(Logical::BigDecimal) if read::big_decimal(&bytes).is_err() => return Err(mismatch()),
                     _ => Scalar::Blob(bytes),
                 }
             }

@@ -16,9 +16,10 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Map, Number, Value};
 
 use crate::cursor::Cursor;
+use crate::fault::{Fault, FaultKind};
+use crate::read::{self, Limits};
 use crate::schema::{Kind, Logical, Node, NodeId, Schema};
 use crate::text;
-use crate::walk::{self, Fault, FaultKind, Limits};
 
 /// The most values without bytes (nulls in an array, empty records) that one datum is rendered with. All others are
 /// bounded by the length of the payload.
@@ -41,7 +42,7 @@ pub enum JsonForm {
 /// # Errors
 /// [`Fault`] as from a walk, and [`FaultKind::TooManyItems`] for more than 65,536 values that take no bytes.
 pub fn to_json(schema: &Schema, payload: &[u8], form: JsonForm) -> Result<Value, Fault> {
-    walk::validate(schema, payload, Limits::default())?;
+    read::validate(schema, payload, Limits::default())?;
     let mut render = Render { schema, form, cursor: Cursor::new(payload), empty: EMPTY_VALUES };
     render.value(schema.root()).map_err(|kind| Fault { kind, offset: render.cursor.at(), path: "this".to_owned() })
 }
@@ -81,7 +82,7 @@ impl Render<'_> {
             }
             Kind::Array { items } => {
                 let mut values = Vec::new();
-                while let (count @ 1.., _) = walk::block(&mut self.cursor)? {
+                while let (count @ 1.., _) = read::block(&mut self.cursor)? {
                     for _ in 0..count {
                         values.push(self.value(*items)?);
                     }
@@ -90,7 +91,7 @@ impl Render<'_> {
             }
             Kind::Map { values } => {
                 let mut entries = Map::new();
-                while let (count @ 1.., _) = walk::block(&mut self.cursor)? {
+                while let (count @ 1.., _) = read::block(&mut self.cursor)? {
                     for _ in 0..count {
                         let key = self.cursor.text()?.to_owned();
                         entries.insert(key, self.value(*values)?);

@@ -10,7 +10,9 @@
 pub mod compat;
 mod cursor;
 pub mod encode;
+pub mod fault;
 pub mod json;
+pub mod read;
 pub mod row;
 pub mod schema;
 pub mod slot;
@@ -19,8 +21,10 @@ pub mod walk;
 
 pub use compat::{Incompatibility, IncompatibilityKind, can_read};
 pub use encode::{EncodeError, encode_default, encode_into, from_json};
+pub use fault::{Fault, FaultKind};
 pub use json::{JsonForm, to_json};
+pub use read::Limits;
 pub use row::{row_to_json, text_to_json};
 pub use schema::{Field, Kind, Logical, Node, NodeId, Schema, SchemaError};
 pub use slot::{Entries, FieldPath, Items, Region, Slot, recycle};
-pub use walk::{Fault, FaultKind, Limits, Walker, WalkerError};
+pub use walk::{Walker, WalkerError};

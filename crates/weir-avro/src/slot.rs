@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::cursor::Cursor;
+use crate::read::{Guard, Limits, block, read_value};
 use crate::schema::{Kind, NodeId, Schema};
-use crate::walk::{Guard, Limits, block, read_value};
 
 /// A field by its names from the root: `customer.address.zip`. The empty path is the whole datum.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

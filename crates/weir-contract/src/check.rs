@@ -148,9 +148,7 @@ impl Binding {
         if !self.key.is_empty() {
             self.check_key(event, slots, &mut report);
         }
-        let schema: &Schema = self.walker.schema();
-        let key = if self.reads_key { self.key_slot(event) } else { Slot::Null };
-        let input = Input { schema, slots, key, key_schema: None, headers: event.headers, now_ms: event.now_ms };
+        let schema = self.schema();
         for (index, (slot, test)) in self.tests.iter().enumerate() {
             let value = slots[*slot as usize];
             let holds = match test {
@@ -160,30 +158,37 @@ impl Binding {
                     true
                 }
                 _ if matches!(value, Slot::Null | Slot::Absent) => true,
-                SlotTest::Program(program) => matches!(program.test(&input), Ok(true)),
-                SlotTest::ReaderProgram(program) => {
-                    matches!(program.test(&Input { schema: &self.object.schema, ..input }), Ok(true))
-                }
+                SlotTest::Program(program) | SlotTest::ReaderProgram(program) => match program.decide(slots) {
+                    Some(holds) => holds,
+                    None => matches!(program.test(&self.input(test, event, slots)), Ok(true)),
+                },
             };
             if !holds {
-                self.broken(index, test, value, &input, &mut report);
+                self.broken(index, test, event, slots, &mut report);
             }
         }
         self.check_time(event, slots, &mut report);
         Ok(report)
     }
 
+    /// The event as an expression sees it.
+    #[inline(never)]
+    fn input<'a>(&'a self, test: &SlotTest, event: &Event<'a>, slots: &'a [Slot<'a>]) -> Input<'a> {
+        let schema = if let SlotTest::ReaderProgram(_) = test { &self.object.schema } else { self.schema() };
+        let key = if self.reads_key { self.key_slot(event) } else { Slot::Null };
+        Input { schema, slots, key, key_schema: None, headers: event.headers, now_ms: event.now_ms }
+    }
+
     /// Reports a broken rule; an expression is asked again, for the error it may have ended with.
     #[cold]
-    fn broken(&self, index: usize, test: &SlotTest, value: Slot<'_>, input: &Input<'_>, report: &mut Report) {
+    fn broken(&self, index: usize, test: &SlotTest, event: &Event<'_>, slots: &[Slot<'_>], report: &mut Report) {
         let label = &self.labels[index];
         let spec = &self.object.specs[label.spec as usize];
         let (outcome, value) = match test {
-            SlotTest::Program(program) => (program.test(input), Slot::Absent),
-            SlotTest::ReaderProgram(program) => {
-                (program.test(&Input { schema: &self.object.schema, ..*input }), Slot::Absent)
+            SlotTest::Program(program) | SlotTest::ReaderProgram(program) => {
+                (program.test(&self.input(test, event, slots)), Slot::Absent)
             }
-            SlotTest::One(_) | SlotTest::Inside(_) => (Ok(false), value),
+            SlotTest::One(_) | SlotTest::Inside(_) => (Ok(false), slots[self.tests[index].0 as usize]),
         };
         let path = label.path.to_string();
         report.push(spec.mode, || match outcome {

@@ -9,15 +9,22 @@ use regex::Regex;
 /// A compiled pattern.
 #[derive(Clone, Debug)]
 pub(crate) enum Pattern {
-    Row(Box<[Atom]>),
+    Row(Row),
     Regex(Regex),
 }
 
+/// Characters that stand once each, and atoms behind them.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    start: Box<[u8]>,
+    atoms: Box<[Atom]>,
+}
+
 /// ASCII characters and how often one of them stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Atom {
-    /// Bit `n` is the character `n`.
-    set: u128,
+#[derive(Clone, Copy, Debug)]
+struct Atom {
+    /// Bit `n % 64` of word `n / 64` is the byte `n`. The bytes that are no ASCII are there so that none is out of range.
+    set: [u64; 4],
     least: u32,
     most: u32,
 }
@@ -30,31 +37,35 @@ impl Pattern {
         Ok(row(text).map_or(Self::Regex(regex), Self::Row))
     }
 
-    #[inline]
+    #[inline(never)]
     pub(crate) fn is_match(&self, text: &str) -> bool {
         match self {
-            Self::Row(atoms) => matches_row(atoms, text.as_bytes()),
+            Self::Row(row) => row.is_match(text.as_bytes()),
             Self::Regex(regex) => regex.is_match(text),
         }
     }
 }
 
-fn matches_row(atoms: &[Atom], mut text: &[u8]) -> bool {
-    for atom in atoms {
-        let most = text.len().min(atom.most as usize);
-        let count = text[..most].iter().take_while(|byte| **byte < 128 && atom.set >> **byte & 1 == 1).count();
-        if count < atom.least as usize {
-            return false;
+impl Row {
+    fn is_match(&self, text: &[u8]) -> bool {
+        let Some(mut text) = text.strip_prefix(&*self.start) else { return false };
+        for atom in &self.atoms {
+            let most = text.get(..atom.most as usize).unwrap_or(text);
+            let has = |byte: u8| atom.set[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1;
+            let count = most.iter().position(|byte| !has(*byte)).unwrap_or(most.len());
+            if count < atom.least as usize {
+                return false;
+            }
+            text = &text[count..];
         }
-        text = &text[count..];
+        text.is_empty()
     }
-    text.is_empty()
 }
 
 /// The row a pattern is; nothing where it is more than that.
-fn row(pattern: &str) -> Option<Box<[Atom]>> {
+fn row(pattern: &str) -> Option<Row> {
     let mut rest = pattern.strip_prefix('^')?.strip_suffix('$')?.as_bytes();
-    let mut atoms: Vec<Atom> = Vec::new();
+    let mut atoms: Vec<(u128, u32, u32)> = Vec::new();
     while !rest.is_empty() {
         let set;
         (set, rest) = match rest {
@@ -65,19 +76,31 @@ fn row(pattern: &str) -> Option<Box<[Atom]>> {
         };
         let (least, most);
         ((least, most), rest) = quantifier(rest)?;
-        atoms.push(Atom { set, least, most });
+        atoms.push((set, least, most));
     }
     // Going from left to right without going back is right where an atom that may end early cannot take what the next
     // ones want.
     let clear = |i: usize| {
-        let atom = &atoms[i];
-        atom.least == atom.most
+        let (set, least, most) = atoms[i];
+        least == most
             || atoms[i + 1..]
                 .iter()
-                .scan(false, |done, next| (!std::mem::replace(done, *done || next.least > 0)).then_some(next))
-                .all(|next| next.set & atom.set == 0)
+                .scan(false, |done, next| (!std::mem::replace(done, *done || next.1 > 0)).then_some(next))
+                .all(|next| next.0 & set == 0)
     };
-    (0..atoms.len()).all(clear).then(|| atoms.into())
+    if !(0..atoms.len()).all(clear) {
+        return None;
+    }
+    let once = |(set, least, most): &(u128, u32, u32)| {
+        (set.is_power_of_two() && (*least, *most) == (1, 1)).then_some(set.trailing_zeros() as u8)
+    };
+    let start: Box<[u8]> = atoms.iter().map_while(once).collect();
+    let atom = |(set, least, most): &(u128, u32, u32)| Atom {
+        set: [*set as u64, (*set >> 64) as u64, 0, 0],
+        least: *least,
+        most: *most,
+    };
+    Some(Row { atoms: atoms[start.len()..].iter().map(atom).collect(), start })
 }
 
 fn escaped(c: u8) -> Option<u128> {
@@ -187,7 +210,7 @@ mod tests {
             if let Some(row) = row(&pattern) {
                 let regex = weir_expr::compile_pattern(&pattern).unwrap();
                 for text in texts {
-                    prop_assert_eq!(matches_row(&row, text.as_bytes()), regex.is_match(&text), "{} on {:?}", pattern, text);
+                    prop_assert_eq!(row.is_match(text.as_bytes()), regex.is_match(&text), "{} on {:?}", pattern, text);
                 }
             }
         }

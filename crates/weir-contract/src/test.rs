@@ -278,28 +278,29 @@ fn list(values: &[Value], allowed: bool, kind: &Kind, logical: Option<Logical>, 
 }
 
 impl Test {
-    /// Whether a value keeps the rule.
-    #[inline]
+    /// Whether a value keeps the rule. The tests that most rules are come first and are a part of the loop over them.
+    #[inline(always)]
     pub(crate) fn holds<'a>(&self, slot: Slot<'a>, schema: &'a Schema) -> bool {
         match (self, slot) {
-            (Self::Present, slot) => !matches!(slot, Slot::Null),
-            (_, Slot::Null | Slot::Absent) => true,
             (Self::Long { lo, hi }, Slot::Long(n)) => *lo <= n && n <= *hi,
             (Self::Double { lo, hi }, Slot::Double(n)) => *lo <= n && n <= *hi,
-            (Self::Chars { least, most }, Slot::Str(text)) => {
-                // A character takes one to four bytes, which settles most texts without counting.
-                let bytes = text.len() as u64;
-                (bytes <= *most && bytes / 4 >= *least) || in_range(text.chars().count() as u64, *least, *most)
-            }
+            (Self::Present, slot) => !matches!(slot, Slot::Null),
             (Self::Texts(list, allowed), Slot::Str(text)) => list.iter().any(|t| **t == *text) == *allowed,
             (Self::Pattern(pattern), Slot::Str(text)) => pattern.is_match(text),
             (test, slot) => test.holds_rarely(slot, schema),
         }
     }
 
+    #[inline(never)]
     fn holds_rarely<'a>(&self, slot: Slot<'a>, schema: &'a Schema) -> bool {
         match (self, slot) {
+            (_, Slot::Null | Slot::Absent) => true,
             (Self::Never, _) => false,
+            (Self::Chars { least, most }, Slot::Str(text)) => {
+                // A character takes one to four bytes, which settles most texts without counting.
+                let bytes = text.len() as u64;
+                (bytes <= *most && bytes / 4 >= *least) || in_range(text.chars().count() as u64, *least, *most)
+            }
             (Self::Longs(list, allowed), Slot::Long(n)) => list.contains(&n) == *allowed,
             (Self::Doubles(list, allowed), Slot::Double(n)) => list.contains(&n) == *allowed,
             (Self::Bools(list, allowed), Slot::Bool(b)) => list.contains(&b) == *allowed,

@@ -40,6 +40,7 @@ mod number;
 mod parser;
 mod pattern;
 mod program;
+mod quick;
 mod read;
 mod show;
 mod time;

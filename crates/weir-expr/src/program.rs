@@ -7,12 +7,15 @@ use crate::code::{Code, Context, Scope};
 use crate::env::{Cost, Env, Type, Wanted};
 use crate::error::{EvalError, EvalErrorKind, ExprError, Pos};
 use crate::parser::parse;
+use crate::quick::Quick;
 use crate::value::{Budget, Value};
 
 /// A compiled expression. Immutable; share it between threads as you like.
 #[derive(Debug)]
 pub struct Program {
     code: Code,
+    /// The same where it is a condition on slots alone.
+    quick: Option<Quick>,
     result: Type,
     cost: Cost,
     work: u64,
@@ -71,7 +74,15 @@ pub fn compile(source: &str, env: &Env<'_>, wanted: &mut Wanted) -> Result<Progr
     match checked {
         Ok(typed) => {
             let slots = wanted.paths().len();
-            Ok(Program { code: typed.code, result: typed.ty, cost: Cost(typed.cost), work: env.limits.cost, slots })
+            let quick = Quick::of(&typed.code);
+            Ok(Program {
+                code: typed.code,
+                quick,
+                result: typed.ty,
+                cost: Cost(typed.cost),
+                work: env.limits.cost,
+                slots,
+            })
         }
         Err(errors) => {
             wanted.truncate(known);
@@ -104,7 +115,17 @@ impl Program {
     /// # Errors
     /// As for [`Program::eval`], and where the result is no boolean.
     pub fn test<'a>(&'a self, input: &Input<'a>) -> Result<bool, EvalError> {
+        if let Some(holds) = self.decide(input.slots) {
+            return Ok(holds);
+        }
         self.code.test(Scope { cx: &self.context(input)?, frame: None })
+    }
+
+    /// Whether a condition holds, where the slots of the event tell it without an evaluation; nothing says nothing.
+    /// It is the answer of [`Program::test`], which most rules give at a small part of the cost.
+    #[inline]
+    pub fn decide(&self, slots: &[Slot<'_>]) -> Option<bool> {
+        self.quick.as_ref()?.decide(slots)
     }
 
     #[inline]

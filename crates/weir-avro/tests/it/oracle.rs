@@ -138,6 +138,11 @@ fn check(
     // The verdict does not depend on what is wanted.
     let bare = Walker::new(schema.clone(), &[], Limits::default()).unwrap();
     prop_assert_eq!(&bare.walk(payload, &mut Vec::new()), &ours);
+    // Neither does it depend on where the limits lie: the general reader, which JSON asks, spends them alike.
+    for limits in [Limits { depth: 2, items: 1000 }, Limits { depth: 64, items: 7 }] {
+        let [all, none] = [&wanted[..], &[]].map(|w| Walker::new(schema.clone(), w, limits).unwrap());
+        prop_assert_eq!(all.walk(payload, &mut Vec::new()), none.walk(payload, &mut Vec::new()));
+    }
     let mut rest = payload;
     let theirs = GenericDatumReader::builder(parsed).build().unwrap().read_value(&mut rest);
     let case = Case { text, payload, ours, theirs, rest: rest.len() };

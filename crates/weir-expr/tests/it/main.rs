@@ -5,3 +5,4 @@
 
 mod budget;
 mod cases;
+mod quick;
