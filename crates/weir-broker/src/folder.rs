@@ -194,9 +194,7 @@ fn refuse_foreign(root: &Path) -> Result<(), FolderError> {
     }
     match found {
         None => Ok(()),
-        Some(name) => {
-            Err(FolderError::Foreign { path: root.to_owned(), found: name.to_string_lossy().into_owned() })
-        }
+        Some(name) => Err(FolderError::Foreign { path: root.to_owned(), found: name.to_string_lossy().into_owned() }),
     }
 }
 

@@ -185,7 +185,9 @@ impl Connection {
         }
         let Connection { stream, buffer, memory, node, .. } = self;
         let wait = async {
-            if memory.size() > 0 && node.request_memory().is_pressed() || timeout(PAUSE, stream.readable()).await.is_err() {
+            if memory.size() > 0 && node.request_memory().is_pressed()
+                || timeout(PAUSE, stream.readable()).await.is_err()
+            {
                 *buffer = BytesMut::new();
                 memory.shrink(0);
             }
@@ -202,7 +204,9 @@ impl Connection {
     async fn make_room(&mut self) -> Duration {
         let there = self.buffer.len();
         let lacking = match self.buffer.first_chunk::<4>() {
-            Some(length) => usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0).saturating_add(4).saturating_sub(there),
+            Some(length) => {
+                usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0).saturating_add(4).saturating_sub(there)
+            }
             None => CHUNK,
         };
         let room = there.clamp(CHUNK, lacking.max(CHUNK));

@@ -229,7 +229,8 @@ impl Partition {
         if let Some(log) = self.log.get() {
             return Ok(log);
         }
-        let log = Log::open(&self.common.folder.join(self.index.to_string()), self.config(), &self.common.files, now_ms)?;
+        let log =
+            Log::open(&self.common.folder.join(self.index.to_string()), self.config(), &self.common.files, now_ms)?;
         let log = self.log.get_or_init(|| log);
         // A change of the configs between the reading of them and now must not be lost.
         log.set_config(self.config());
@@ -381,7 +382,8 @@ impl Topics {
     fn check_limit(&self, catalog: &Catalog, more: i32) -> Result<(), TopicError> {
         let (more, limit, there) = (usize::try_from(more).unwrap_or(0), self.limit, catalog.partitions);
         if there.saturating_add(more) > limit {
-            let text = format!("{more} partitions more than the {there} there are exceed this broker's limit of {limit}");
+            let text =
+                format!("{more} partitions more than the {there} there are exceed this broker's limit of {limit}");
             return Err(TopicError::Partitions(text));
         }
         Ok(())
@@ -494,8 +496,7 @@ impl Topics {
     pub fn set_dynamic(&self, new: Dynamic) -> Result<(), Invalid> {
         let mut dynamic = lock(&self.changing);
         let topics = self.all();
-        let configs: Result<Vec<_>, _> =
-            topics.iter().map(|topic| self.log_config(&topic.overrides(), &new)).collect();
+        let configs: Result<Vec<_>, _> = topics.iter().map(|topic| self.log_config(&topic.overrides(), &new)).collect();
         for (topic, config) in topics.iter().zip(configs?) {
             topic.configure(&config);
         }
@@ -508,8 +509,7 @@ impl Topics {
     }
 
     fn store(&self, topic: &Topic, partitions: i32, overrides: &Overrides) -> Result<(), FolderError> {
-        let stored =
-            Stored { version: VERSION, id: topic.id().to_string(), partitions, configs: overrides.clone() };
+        let stored = Stored { version: VERSION, id: topic.id().to_string(), partitions, configs: overrides.clone() };
         write_json(&topic.common.folder.join(FILE), &stored)
     }
 }

@@ -114,10 +114,7 @@ mod tests {
     fn each_config_is_shown_once_with_what_holds() {
         let mut dynamic = Dynamic::default();
         dynamic.this.insert("message.max.bytes".into(), "5".into());
-        let started = vec![
-            ("node.id", Kind::Int, "1".to_owned()),
-            ("max.connections", Kind::Int, "10".to_owned()),
-        ];
+        let started = vec![("node.id", Kind::Int, "1".to_owned()), ("max.connections", Kind::Int, "10".to_owned())];
         let entries = describe(&started, &dynamic);
         let mut names: Vec<_> = entries.iter().map(|entry| entry.name).collect();
         names.dedup();

@@ -158,9 +158,8 @@ pub fn list(value: &str) -> impl Iterator<Item = &str> {
 
 fn replicas(value: &str) -> bool {
     let pair = |word: &str| {
-        word.split_once(':').is_some_and(|(partition, broker)| {
-            partition.parse::<u32>().is_ok() && broker.parse::<u32>().is_ok()
-        })
+        word.split_once(':')
+            .is_some_and(|(partition, broker)| partition.parse::<u32>().is_ok() && broker.parse::<u32>().is_ok())
     };
     value.trim() == "*" || list(value).all(pair)
 }
@@ -263,7 +262,8 @@ pub fn alter(
             return Err(Invalid(format!("{name} is no list, so that nothing can be appended or subtracted")));
         }
         Operation::Append => {
-            let mut words: Vec<&str> = list(overrides.get(name).map(String::as_str).or(current).unwrap_or("")).collect();
+            let mut words: Vec<&str> =
+                list(overrides.get(name).map(String::as_str).or(current).unwrap_or("")).collect();
             for word in list(value) {
                 if !words.contains(&word) {
                     words.push(word);

@@ -86,7 +86,13 @@ pub const DEFINITIONS: &[Definition] = &[
     config("segment.index.bytes", Kind::Int, "10485760", Valid::AtLeast(4), Some("log.index.size.max.bytes")),
     config("segment.jitter.ms", Kind::Long, "0", Valid::AtLeast(0), Some("log.roll.jitter.ms")),
     config("segment.ms", Kind::Long, WEEK, Valid::AtLeast(1), Some("log.roll.ms")),
-    config("unclean.leader.election.enable", Kind::Boolean, "false", Valid::Any, Some("unclean.leader.election.enable")),
+    config(
+        "unclean.leader.election.enable",
+        Kind::Boolean,
+        "false",
+        Valid::Any,
+        Some("unclean.leader.election.enable"),
+    ),
 ];
 
 /// The config of that name.
@@ -280,15 +286,16 @@ mod tests {
 
     #[test]
     fn steps_change_only_what_they_name() {
-        let check = |start: &[(&str, &str)], name: &str, step, value: Option<&str>, expect: Result<Option<&str>, &str>| {
-            let mut own = overrides(start);
-            let definition = definition(name).unwrap();
-            match (alter(&mut own, definition, step, value, definition.default), expect) {
-                (Ok(()), Ok(expect)) => assert_eq!(own.get(name).map(String::as_str), expect),
-                (Err(Invalid(text)), Err(expect)) => assert!(text.contains(expect), "{text}"),
-                (answer, expect) => panic!("{name}: {answer:?}, expected {expect:?}"),
-            }
-        };
+        let check =
+            |start: &[(&str, &str)], name: &str, step, value: Option<&str>, expect: Result<Option<&str>, &str>| {
+                let mut own = overrides(start);
+                let definition = definition(name).unwrap();
+                match (alter(&mut own, definition, step, value, definition.default), expect) {
+                    (Ok(()), Ok(expect)) => assert_eq!(own.get(name).map(String::as_str), expect),
+                    (Err(Invalid(text)), Err(expect)) => assert!(text.contains(expect), "{text}"),
+                    (answer, expect) => panic!("{name}: {answer:?}, expected {expect:?}"),
+                }
+            };
         let policy = "cleanup.policy";
         check(&[], policy, Operation::Append, Some("compact"), Ok(Some("delete,compact")));
         check(&[(policy, "compact,delete")], policy, Operation::Subtract, Some("delete"), Ok(Some("compact")));

@@ -92,11 +92,8 @@ fn gather(call: &Call<'_>, request: FetchRequest) -> (Vec<Named>, Vec<Part>) {
     let (mut named, mut parts) = (Vec::with_capacity(request.topics.len()), Vec::new());
     for asked in request.topics {
         let topic = if by_id { topics.by_id(asked.topic_id) } else { topics.get(&asked.topic) };
-        let unknown = if by_id && topic.is_none() {
-            ErrorCode::UNKNOWN_TOPIC_ID
-        } else {
-            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-        };
+        let unknown =
+            if by_id && topic.is_none() { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
         named.push(Named { name: asked.topic, id: asked.topic_id, count: asked.partitions.len() });
         parts.extend(asked.partitions.into_iter().map(|asked| {
             let found = topic.as_ref().and_then(|topic| topic.partition(asked.partition));
@@ -264,10 +261,10 @@ fn fill(slot: &mut FetchPartitionData, slice: Slice) {
     slot.high_watermark = slice.high_watermark;
     slot.last_stable_offset = slice.last_stable;
     slot.log_start_offset = slice.start;
-    let aborted = slice.aborted.iter().map(|aborted| AbortedTransaction {
-        producer_id: aborted.producer_id,
-        first_offset: aborted.first_offset,
-    });
+    let aborted = slice
+        .aborted
+        .iter()
+        .map(|aborted| AbortedTransaction { producer_id: aborted.producer_id, first_offset: aborted.first_offset });
     slot.aborted_transactions = Some(aborted.collect());
     slot.records = Some(slice.records);
 }

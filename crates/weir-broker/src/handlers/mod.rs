@@ -14,9 +14,7 @@ mod versions;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use weir_wire::{
-    ApiKey, ErrorCode, Message, Reader, RequestHeader, read_request_header, response_frame,
-};
+use weir_wire::{ApiKey, ErrorCode, Message, Reader, RequestHeader, read_request_header, response_frame};
 
 use crate::folder::FolderError;
 use crate::net::{Answer, Closed, Peer};
@@ -27,8 +25,7 @@ use crate::topics::TopicError;
 pub(crate) const LEADER_EPOCH: i32 = crate::log::LEADER_EPOCH;
 
 /// All operations on a topic, as a bit field of Kafka's `AclOperation`: nobody is refused anything yet.
-pub(crate) const TOPIC_OPERATIONS: i32 =
-    1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+pub(crate) const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
 /// All operations on the cluster.
 pub(crate) const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
 

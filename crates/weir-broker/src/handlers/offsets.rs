@@ -1,12 +1,12 @@
 //! Positions in logs: by time, by leader epoch, and where a log begins.
 
+use weir_wire::ErrorCode;
 use weir_wire::messages::{
     DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse,
     DeleteRecordsTopicResult, EpochEndOffset, ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest,
     ListOffsetsResponse, ListOffsetsTopicResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
     OffsetForLeaderPartition, OffsetForLeaderTopicResult,
 };
-use weir_wire::ErrorCode;
 
 use super::{LEADER_EPOCH, check_epoch};
 use crate::clock::now_ms;

@@ -106,12 +106,7 @@ fn append(parts: &mut [Part]) {
     }
 }
 
-fn append_to(
-    partition: &Partition,
-    records: Bytes,
-    transaction: Verified,
-    now: i64,
-) -> Result<Appended, AppendError> {
+fn append_to(partition: &Partition, records: Bytes, transaction: Verified, now: i64) -> Result<Appended, AppendError> {
     let appended = partition
         .log(now)
         .map_err(AppendError::from)

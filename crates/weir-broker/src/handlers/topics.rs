@@ -188,7 +188,8 @@ fn grow_one(node: &Node, asked: &CreatePartitionsTopic, validate_only: bool) -> 
 
 /// Answers DeleteTopics, and says which folders can be removed.
 pub(crate) fn delete(node: &Node, request: &DeleteTopicsRequest) -> (DeleteTopicsResponse, Vec<Removed>) {
-    let names = request.topic_names.iter().map(|name| DeleteTopicState { name: Some(name.clone()), topic_id: Uuid::ZERO });
+    let names =
+        request.topic_names.iter().map(|name| DeleteTopicState { name: Some(name.clone()), topic_id: Uuid::ZERO });
     let asked: Vec<DeleteTopicState> = names.chain(request.topics.iter().cloned()).collect();
     let (mut responses, mut removed) = (Vec::new(), Vec::new());
     for state in &asked {
@@ -226,9 +227,7 @@ fn delete_one(node: &Node, state: &DeleteTopicState) -> Result<Removed, Refused>
     let topics = node.topics();
     let invalid = |text: &str| Err((ErrorCode::INVALID_REQUEST, text.to_owned()));
     let topic = match (&state.name, state.topic_id.is_zero()) {
-        (Some(name), true) => {
-            topics.get(name).ok_or_else(|| refused(&TopicError::Missing(name.to_string())))?
-        }
+        (Some(name), true) => topics.get(name).ok_or_else(|| refused(&TopicError::Missing(name.to_string())))?,
         (None, false) => topics
             .by_id(state.topic_id)
             .ok_or_else(|| (ErrorCode::UNKNOWN_TOPIC_ID, format!("there is no topic of id {}", state.topic_id)))?,
