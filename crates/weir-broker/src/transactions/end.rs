@@ -87,8 +87,9 @@ impl Transactions {
         if current.id != caller.producer.id && !overflowed {
             return Err(TransactionError::InvalidProducerIdMapping);
         }
-        // The last answer was lost: the client still has the epoch from before the bump.
-        let retried = overflowed || caller.producer.epoch.checked_add(1) == Some(current.epoch);
+        // The last answer was lost: the client still has the epoch from before the bump. Kafka does not ask whether the last
+        // end was one with a bump. It then serves a zombie of version 2 that a client of version 1 has fenced, as its retry.
+        let retried = overflowed || (entry.version >= 2 && caller.producer.epoch.checked_add(1) == Some(current.epoch));
         let same = !overflowed && caller.producer.epoch == current.epoch;
         let valid = match entry.state {
             State::PrepareCommit | State::PrepareAbort => retried && !overflowed,

@@ -130,6 +130,10 @@
 //! ¹ NOT_ENOUGH_REPLICAS for Produce < 12, whose clients retry that. ² TRANSACTION_ABORTABLE; INVALID_TXN_STATE for Produce < 11 and
 //! TxnOffsetCommit < 4, whose clients do not know it.
 //!
+//! *e*−1 counts as a lost answer only where the last end raised the epoch. Kafka does not ask for that, and so takes a zombie of version 2
+//! for the client of version 1 that fenced it. This and InitProducerId of a zombie while Ongoing (Kafka aborts, then says fenced) are the
+//! only answers known to differ: `tests/kafka.txt` has what Apache Kafka 4.3.1 said.
+//!
 //! Where *e* is 32,766, the last epoch a client gets, what would hand out the next one hands out epoch 0 of a new producer id.
 //! The marker then still carries the old id with 32,767, and the retry of that EndTxn names the old id.
 

@@ -1,3 +1,5 @@
 //! The coordinator alone, with partitions that are only remembered.
 
 mod kafka;
+mod model;
+mod scenarios;
