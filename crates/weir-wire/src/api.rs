@@ -58,7 +58,7 @@ macro_rules! apis {
         /// What a request asks for; the first number of its header.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(i16)]
-        #[allow(missing_docs, reason = "the names are Kafka's, which documents them; the requests say what they are for")]
+        #[allow(missing_docs, reason = "the names are Kafka's; the requests say what they are for")]
         pub enum ApiKey {
             $($name = $number,)*
         }
@@ -112,6 +112,15 @@ macro_rules! apis {
 
         any! { Request $($name)* }
         any! { Response $($name)* }
+
+        /// Shows each message to a visitor.
+        #[cfg(test)]
+        pub(crate) fn each_message(visit: &mut impl crate::sample::Visit) {
+            $(
+                visit.message::<$request>(stringify!($request));
+                visit.message::<$response>(stringify!($response));
+            )*
+        }
 
         // A request and its response belong together in all they declare.
         $(const _: () = {

@@ -41,7 +41,7 @@ pub fn read_request_header(reader: &mut Reader) -> Result<RequestHeader, WireErr
     };
     let key = ApiKey::try_from(header.api_key);
     if key.is_ok_and(|key| request_header_version(key, header.api_version) == 2) {
-        reader.tagged(|_, _| Ok(false))?;
+        reader.tagged(&mut |_, _| Ok(false))?;
     }
     Ok(header)
 }
@@ -68,7 +68,7 @@ pub fn write_request_header(header: &RequestHeader, writer: &mut Writer) -> Resu
 pub fn read_response_header(reader: &mut Reader, key: ApiKey, version: i16) -> Result<i32, WireError> {
     let correlation_id = reader.i32().map_err(|error| error.within("correlation_id"))?;
     if response_header_version(key, version) == 1 {
-        reader.tagged(|_, _| Ok(false))?;
+        reader.tagged(&mut |_, _| Ok(false))?;
     }
     Ok(correlation_id)
 }

@@ -13,10 +13,13 @@ mod error_code;
 pub mod field;
 mod frame;
 pub mod header;
+#[macro_use]
 mod message;
 pub mod messages;
 mod reader;
 pub mod records;
+#[cfg(test)]
+mod sample;
 mod text;
 mod uuid;
 pub mod versioned;

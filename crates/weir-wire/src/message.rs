@@ -85,14 +85,12 @@ pub(crate) struct Rule {
 impl Rule {
     pub const ALWAYS: Rule = Rule { from: 0, to: i16::MAX, nullable: 0, ignorable: false };
 
-    #[inline]
     pub const fn has(self, version: Version) -> bool {
         self.from <= version.number && version.number <= self.to
     }
 }
 
 /// Reads a field that the version has.
-#[inline]
 pub(crate) fn take<T: Field>(
     rule: Rule,
     name: &'static str,
@@ -108,7 +106,6 @@ pub(crate) fn take<T: Field>(
 }
 
 /// Writes a field that the version has.
-#[inline]
 pub(crate) fn put<T: Field>(
     value: &T,
     rule: Rule,
@@ -152,19 +149,19 @@ pub(crate) fn absent(name: &'static str, writer: &Writer, version: Version) -> W
 macro_rules! rule {
     ($rule:expr;) => { $rule };
     ($rule:expr; ignorable $(, $($rest:tt)*)?) => {
-        $crate::message::rule!($crate::message::Rule { ignorable: true, ..$rule }; $($($rest)*)?)
+        rule!($crate::message::Rule { ignorable: true, ..$rule }; $($($rest)*)?)
     };
     ($rule:expr; nullable $from:literal .. $(, $($rest:tt)*)?) => {
-        $crate::message::rule!($crate::message::Rule { nullable: $from, ..$rule }; $($($rest)*)?)
+        rule!($crate::message::Rule { nullable: $from, ..$rule }; $($($rest)*)?)
     };
     ($rule:expr; $from:literal ..= $to:literal $(, $($rest:tt)*)?) => {
-        $crate::message::rule!($crate::message::Rule { from: $from, to: $to, ..$rule }; $($($rest)*)?)
+        rule!($crate::message::Rule { from: $from, to: $to, ..$rule }; $($($rest)*)?)
     };
     ($rule:expr; ..= $to:literal $(, $($rest:tt)*)?) => {
-        $crate::message::rule!($crate::message::Rule { to: $to, ..$rule }; $($($rest)*)?)
+        rule!($crate::message::Rule { to: $to, ..$rule }; $($($rest)*)?)
     };
     ($rule:expr; $from:literal .. $(, $($rest:tt)*)?) => {
-        $crate::message::rule!($crate::message::Rule { from: $from, ..$rule }; $($($rest)*)?)
+        rule!($crate::message::Rule { from: $from, ..$rule }; $($($rest)*)?)
     };
 }
 
@@ -200,8 +197,8 @@ macro_rules! message {
         impl Default for $name {
             fn default() -> Self {
                 Self {
-                    $($field: $crate::message::default!($($default)?),)*
-                    $($($tagged: $crate::message::default!($($tagged_default)?),)*)?
+                    $($field: default!($($default)?),)*
+                    $($($tagged: default!($($tagged_default)?),)*)?
                 }
             }
         }
@@ -211,7 +208,7 @@ macro_rules! message {
             fn least(version: $crate::field::Version) -> usize {
                 let mut least = usize::from(version.flexible);
                 $({
-                    const RULE: $crate::message::Rule = $crate::message::rule!($crate::message::Rule::ALWAYS; $($($rule)*)?);
+                    const RULE: $crate::message::Rule = rule!($crate::message::Rule::ALWAYS; $($($rule)*)?);
                     if RULE.has(version) {
                         least += <$type as $crate::field::Field>::least(version);
                     }
@@ -224,20 +221,20 @@ macro_rules! message {
                 version: $crate::field::Version,
             ) -> Result<Self, $crate::WireError> {
                 $(let $field: $type = {
-                    const RULE: $crate::message::Rule = $crate::message::rule!($crate::message::Rule::ALWAYS; $($($rule)*)?);
+                    const RULE: $crate::message::Rule = rule!($crate::message::Rule::ALWAYS; $($($rule)*)?);
                     if RULE.has(version) {
                         $crate::message::take(RULE, stringify!($field), reader, version)?
                     } else {
-                        $crate::message::default!($($default)?)
+                        default!($($default)?)
                     }
                 };)*
-                $($(let mut $tagged: $tagged_type = $crate::message::default!($($tagged_default)?);)*)?
+                $($(let mut $tagged: $tagged_type = default!($($tagged_default)?);)*)?
                 if version.flexible {
-                    reader.tagged(|tag, _reader| {
+                    reader.tagged(&mut |tag, _reader| {
                         match tag {
                             $($($tag => {
                                 const RULE: $crate::message::Rule =
-                                    $crate::message::rule!($crate::message::Rule::ALWAYS; $($($tagged_rule)*)?);
+                                    rule!($crate::message::Rule::ALWAYS; $($($tagged_rule)*)?);
                                 if !RULE.has(version) {
                                     return Ok(false);
                                 }
@@ -257,17 +254,17 @@ macro_rules! message {
                 version: $crate::field::Version,
             ) -> Result<(), $crate::WireError> {
                 $({
-                    const RULE: $crate::message::Rule = $crate::message::rule!($crate::message::Rule::ALWAYS; $($($rule)*)?);
+                    const RULE: $crate::message::Rule = rule!($crate::message::Rule::ALWAYS; $($($rule)*)?);
                     if RULE.has(version) {
                         $crate::message::put(&self.$field, RULE, stringify!($field), writer, version)?;
                     } else if !RULE.ignorable {
-                        let default: $type = $crate::message::default!($($default)?);
+                        let default: $type = default!($($default)?);
                         if self.$field != default {
                             return Err($crate::message::absent(stringify!($field), writer, version));
                         }
                     }
                 })*
-                $crate::message::message!(@tagged self writer version $($($tag => $tagged: $tagged_type
+                message!(@tagged self writer version $($($tag => $tagged: $tagged_type
                     [$($($tagged_rule)*)?] [$($tagged_default)?],)*)?);
                 Ok(())
             }
@@ -295,21 +292,51 @@ macro_rules! message {
             }
         }
 
-        $($crate::message::message!(@impl $name [$($key)?] $min..=$max, [$($newer)?] [$($flexible)?]);)?
+        #[cfg(test)]
+        impl $crate::sample::Sample for $name {
+            #[allow(unused_variables, reason = "a structure may have no fields")]
+            fn sample(source: &mut $crate::sample::Source, version: $crate::field::Version) -> Self {
+                #[allow(unused_mut, reason = "a structure may have no fields")]
+                let mut sample = Self::default();
+                $({
+                    const RULE: $crate::message::Rule = rule!($crate::message::Rule::ALWAYS; $($($rule)*)?);
+                    if RULE.has(version) {
+                        sample.$field = $crate::sample::sample(RULE, source, version);
+                    }
+                })*
+                $($({
+                    const RULE: $crate::message::Rule = rule!($crate::message::Rule::ALWAYS; $($($tagged_rule)*)?);
+                    if version.flexible && RULE.has(version) {
+                        sample.$tagged = $crate::sample::sample(RULE, source, version);
+                    }
+                })*)?
+                sample
+            }
+
+            fn widest(version: $crate::field::Version) -> usize {
+                let fields: &[usize] = &[
+                    $(<$type as $crate::sample::Sample>::widest(version),)*
+                    $($(<$tagged_type as $crate::sample::Sample>::widest(version),)*)?
+                ];
+                fields.iter().copied().max().unwrap_or(0)
+            }
+        }
+
+        $(message!(@impl $name [$($key)?] $min..=$max, [$($newer)?] [$($flexible)?]);)?
     )*};
 
     (@impl $name:ident [$key:ident] $versions:expr, [] [$($flexible:literal)?]) => {
         impl $crate::Message for $name {
             const KEY: $crate::ApiKey = $crate::ApiKey::$key;
             const VERSIONS: std::ops::RangeInclusive<i16> = $versions;
-            const FLEXIBLE: i16 = $crate::message::message!(@flexible $($flexible)?);
+            const FLEXIBLE: i16 = message!(@flexible $($flexible)?);
         }
     };
     (@impl $name:ident [] $versions:expr, [$($newer:ident)?] [$($flexible:literal)?]) => {
         impl $crate::versioned::Versioned for $name {
             const VERSIONS: std::ops::RangeInclusive<i16> = $versions;
-            const FLEXIBLE: i16 = $crate::message::message!(@flexible $($flexible)?);
-            const NEWER: bool = $crate::message::message!(@newer $($newer)?);
+            const FLEXIBLE: i16 = message!(@flexible $($flexible)?);
+            const NEWER: bool = message!(@newer $($newer)?);
         }
     };
 
@@ -329,10 +356,10 @@ macro_rules! message {
         let mut count = 0;
         $(
             // Only what is not at its default is written.
-            let default: $type = $crate::message::default!($($default)?);
+            let default: $type = default!($($default)?);
             let $field = $self.$field != default;
             if $field {
-                const RULE: $crate::message::Rule = $crate::message::rule!($crate::message::Rule::ALWAYS; $($rule)*);
+                const RULE: $crate::message::Rule = rule!($crate::message::Rule::ALWAYS; $($rule)*);
                 if $version.flexible && RULE.has($version) {
                     count += 1;
                 } else if !RULE.ignorable {
@@ -343,7 +370,7 @@ macro_rules! message {
         if $version.flexible {
             $writer.uvarint(count);
             $(if $field {
-                const RULE: $crate::message::Rule = $crate::message::rule!($crate::message::Rule::ALWAYS; $($rule)*);
+                const RULE: $crate::message::Rule = rule!($crate::message::Rule::ALWAYS; $($rule)*);
                 if RULE.has($version) {
                     $crate::message::put_tagged(
                         &$self.$field, $tag, RULE, stringify!($field), $writer, $version,
@@ -353,5 +380,3 @@ macro_rules! message {
         }
     };
 }
-
-pub(crate) use {default, message, rule};

@@ -154,7 +154,7 @@ impl Reader {
     /// Where the section does not fit the frame, or a known field does not fill its size exactly.
     pub fn tagged(
         &mut self,
-        mut known: impl FnMut(u32, &mut Reader) -> Result<bool, WireError>,
+        known: &mut dyn FnMut(u32, &mut Reader) -> Result<bool, WireError>,
     ) -> Result<(), WireError> {
         for _ in 0..self.uvarint()? {
             let tag = self.uvarint()?;

@@ -7,7 +7,7 @@
 
 use crate::error::WireError;
 use crate::field::{Field, Version};
-use crate::message::{message, version_of};
+use crate::message::version_of;
 use crate::reader::Reader;
 use crate::writer::Writer;
 use crate::{Text, Uuid};

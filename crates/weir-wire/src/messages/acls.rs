@@ -1,6 +1,5 @@
 //! Access control lists.
 
-use crate::message::message;
 use crate::{ErrorCode, Text};
 
 message! {

@@ -1,6 +1,5 @@
 //! The brokers as a cluster: nodes, quorum and features.
 
-use crate::message::message;
 use crate::{ErrorCode, Text, Uuid};
 
 message! {

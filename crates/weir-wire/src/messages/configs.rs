@@ -1,6 +1,5 @@
 //! Settings of topics, brokers and groups.
 
-use crate::message::message;
 use crate::{ErrorCode, Text};
 
 message! {

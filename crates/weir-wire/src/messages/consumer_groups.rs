@@ -1,6 +1,5 @@
 //! The consumer group protocol of KIP-848.
 
-use crate::message::message;
 use crate::{ErrorCode, Text, Uuid};
 
 message! {

@@ -1,6 +1,5 @@
 //! Proving who a client is, and the SCRAM credentials that are kept for it.
 
-use crate::message::message;
 use crate::{ErrorCode, Text};
 use bytes::Bytes;
 

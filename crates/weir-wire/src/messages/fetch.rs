@@ -1,7 +1,6 @@
 //! Reading record batches.
 
 use super::produce::{LeaderIdAndEpoch, NodeEndpoint};
-use crate::message::message;
 use crate::{ErrorCode, Text, Uuid};
 use bytes::Bytes;
 

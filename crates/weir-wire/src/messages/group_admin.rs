@@ -1,6 +1,5 @@
 //! Looking at groups and deleting them.
 
-use crate::message::message;
 use crate::{ErrorCode, Text};
 use bytes::Bytes;
 

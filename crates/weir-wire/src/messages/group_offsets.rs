@@ -1,6 +1,5 @@
 //! The offsets a group has committed.
 
-use crate::message::message;
 use crate::{ErrorCode, Text, Uuid};
 
 message! {

@@ -1,6 +1,5 @@
 //! Membership of a classic group, and where the coordinators are.
 
-use crate::message::message;
 use crate::{ErrorCode, Text};
 use bytes::Bytes;
 

@@ -1,6 +1,5 @@
 //! Where topics and their partitions are.
 
-use crate::message::message;
 use crate::{ErrorCode, Text, Uuid};
 
 message! {

@@ -1,6 +1,5 @@
 //! Positions in a log: by time, by leader epoch, and where the log begins.
 
-use crate::message::message;
 use crate::{ErrorCode, Text};
 
 message! {

@@ -1,6 +1,5 @@
 //! Appending record batches.
 
-use crate::message::message;
 use crate::{ErrorCode, Text, Uuid};
 use bytes::Bytes;
 

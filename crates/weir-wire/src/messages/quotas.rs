@@ -1,6 +1,5 @@
 //! Client quotas (KIP-546).
 
-use crate::message::message;
 use crate::{ErrorCode, Text};
 
 message! {

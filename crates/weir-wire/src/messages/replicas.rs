@@ -1,6 +1,5 @@
 //! Where replicas lie and who leads them.
 
-use crate::message::message;
 use crate::{ErrorCode, Text};
 
 message! {

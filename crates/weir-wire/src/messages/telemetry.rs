@@ -1,6 +1,5 @@
 //! Metrics that clients push to the broker (KIP-714).
 
-use crate::message::message;
 use crate::{ErrorCode, Text, Uuid};
 use bytes::Bytes;
 

@@ -1,6 +1,5 @@
 //! Creating, growing and deleting topics.
 
-use crate::message::message;
 use crate::{ErrorCode, Text, Uuid};
 
 message! {

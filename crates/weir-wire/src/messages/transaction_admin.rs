@@ -1,6 +1,5 @@
 //! Looking at producers and transactions.
 
-use crate::message::message;
 use crate::{ErrorCode, Text};
 
 message! {

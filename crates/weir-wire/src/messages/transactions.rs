@@ -1,6 +1,5 @@
 //! Producer ids and transactions.
 
-use crate::message::message;
 use crate::{ErrorCode, Text};
 
 message! {

@@ -1,6 +1,5 @@
 //! What a broker understands: asked for before all else.
 
-use crate::message::message;
 use crate::{ErrorCode, Text};
 
 message! {

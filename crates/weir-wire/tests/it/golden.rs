@@ -19,14 +19,19 @@ pub fn samples() -> Vec<Sample> {
     for line in include_str!("../golden/kafka-4.3.1.txt").lines() {
         let words: Vec<&str> = line.split(' ').collect();
         let [name, first, last, hex] = words[..] else { panic!("{line}") };
-        let body: Vec<u8> =
-            (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect();
+        let body = unhex(hex);
         for version in first.parse::<i16>().unwrap()..=last.parse().unwrap() {
             let bytes = if api(name).is_some() { body.clone() } else { [&prefix(name, version)[..], &body].concat() };
             samples.push(Sample { name, version, bytes: bytes.into() });
         }
     }
     samples
+}
+
+/// The bytes of a text of hexadecimal digits; `-` is none, spaces are for the reader.
+pub fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u32> = text.chars().filter_map(|digit| digit.to_digit(16)).collect();
+    digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
 }
 
 /// A key's prefix is its kind, which the definition gives elsewhere than the version.

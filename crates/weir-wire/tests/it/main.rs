@@ -6,3 +6,4 @@ mod batches;
 mod client_batches;
 mod codecs;
 mod golden;
+mod reading;
