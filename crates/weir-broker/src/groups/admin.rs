@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Groups {
-    /// All groups in one of the states and of one of the types, in the order of their ids; no state or type asks for all (ListGroups).
-    /// Case does not matter.
+    /// All groups in one of the states and of one of the types, in the order of their ids; no state or type asks for all
+    /// (ListGroups). Case does not matter.
     ///
     /// # Errors
     /// `COORDINATOR_LOAD_IN_PROGRESS`.

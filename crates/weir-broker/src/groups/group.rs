@@ -136,13 +136,9 @@ impl Group {
         }
     }
 
-    /// Whether nothing would be lost if the group had never been.
+    /// Whether a request that made the group has left nothing in it.
     pub fn is_void(&self) -> bool {
-        self.generation == 0
-            && self.members.is_empty()
-            && self.promised.is_empty()
-            && self.offsets.is_empty()
-            && self.pending.is_empty()
+        self.state == State::Empty && self.promised.is_empty()
     }
 
     pub fn is_leader(&self, member: &str) -> bool {
@@ -177,8 +173,8 @@ impl Group {
         self.protocol_type.as_deref() == Some(protocol_type) && protocols.iter().any(|(name, _)| by_all(name))
     }
 
-    /// The protocol of the next generation: every member votes for the first of its list that all support. A tie goes to what the
-    /// leader prefers.
+    /// The protocol of the next generation: every member votes for the first of its list that all support. A tie goes to
+    /// what the leader prefers.
     pub fn select_protocol(&self) -> Option<Arc<str>> {
         let leader =
             self.leader.as_ref().and_then(|leader| self.members.get(leader)).or(self.members.values().next())?;

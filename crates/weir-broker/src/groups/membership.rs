@@ -9,8 +9,8 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Kafka waits five minutes for a member that is new to be through its first rebalance, since nobody can send heartbeats without
-/// knowing an id.
+/// Kafka waits five minutes for a member that is new to be through its first rebalance, since nobody can send heartbeats
+/// without knowing an id.
 const NEW_MEMBER_JOIN_TIMEOUT_MS: i64 = 5 * 60 * 1000;
 
 /// How many ids of a group may be promised and not taken up. Kafka has no such limit; memory has.
@@ -42,7 +42,7 @@ impl Groups {
         }
         let Some(mut turn) = self.turn(join.group, now) else { return Vec::new() };
         turn.join(&join, fresh, ticket);
-        let (actions, void) = (turn.actions, turn.group.is_void() && turn.group.state == State::Empty);
+        let (actions, void) = (turn.actions, !exists && turn.group.is_void());
         if void {
             self.groups.remove(join.group);
         }
@@ -125,8 +125,9 @@ impl Groups {
         turn.actions
     }
 
-    /// The connection of a waiting request is gone; its ticket will not be answered. That the member asked still counts, as in Kafka,
-    /// which does not notice: the generation may begin with it. A member nobody knows of yet has its session timeout to come back.
+    /// The connection of a waiting request is gone; its ticket will not be answered. That the member asked still counts, as
+    /// in Kafka, which does not notice: the generation may begin with it. A member nobody knows of yet has its session
+    /// timeout to come back.
     pub fn forget(&mut self, ticket: Ticket, now: i64) {
         let waits = |waiting: &Option<Waiting>| *waiting == Some(Waiting(Some(ticket)));
         for group in self.groups.values_mut() {

@@ -1,45 +1,51 @@
 //! The group coordinator: consumer groups of Kafka's classic protocol and the offsets they commit, as a pure state machine.
 //!
-//! [`Groups`] does no I/O, knows no clock and waits for nothing. Requests go in with the time (ms since 1970), [`Action`]s come out,
-//! and a shell performs them. What Kafka answers in which state is answered here, error codes included: eager and cooperative
-//! assignors (the difference is the clients'), static members (KIP-345, KIP-814), `MEMBER_ID_REQUIRED` (KIP-394), offsets of
-//! transactions (KIP-447). The consumer protocol of KIP-848 is not here and its APIs (68, 69) must not be advertised; Kafka's clients
-//! use the classic one unless told otherwise. What is not checked here: that topics exist, who may do what, and that a transaction is
-//! open.
+//! [`Groups`] does no I/O, knows no clock and waits for nothing. Requests go in with the time, [`Action`]s come out, and a
+//! shell performs them. The time is in ms since 1970, as far as the shell knew at its start, and goes on evenly from there:
+//! were it to jump, members would be counted out that never failed. What Kafka answers in which state is answered here,
+//! error codes included: eager and cooperative assignors (the difference is the clients'), static members (KIP-345,
+//! KIP-814), `MEMBER_ID_REQUIRED` (KIP-394), offsets of transactions (KIP-447). The consumer protocol of KIP-848 is not
+//! here and its APIs (68, 69) must not be advertised; Kafka's clients use the classic one unless told otherwise. What is
+//! not checked here: that topics exist, who may do what, and that a transaction is open.
 //!
 //! # What the shell has to do
 //!
 //! There is one `Groups` behind one lock, and one log for `__consumer_offsets` (one partition, compacted).
 //!
-//! 1. **Perform under the lock.** A call returns actions. Perform them one after the other *before the lock is released*, so that the
-//!    log has its records in the order in which they were decided:
+//! 1. **Perform under the lock.** A call returns actions. Perform them one after the other *before the lock is released*,
+//!    so that the log has its records in the order in which they were decided:
 //!    * [`Action::Write`]: append [`Write::records`] as one batch (`Origin::Coordinator`, timestamp now; with `producer`, a
-//!      transactional batch of that id and epoch, sequence -1; not limited by `max.message.bytes`, since a group of many members is
-//!      one record). Then call [`Groups::written`] with the write and the offset of its first record, or the error (`KAFKA_STORAGE_ERROR` for a
-//!      full disk, `INVALID_PRODUCER_EPOCH` and the like as the log says), and perform what *that* returns before the next action.
-//!      A failed write is final: never append it again, `written` says what the clients are told and clients try again.
+//!      transactional batch of that id and epoch, sequence -1; not limited by `max.message.bytes`, since a group of many
+//!      members is one record). Then call [`Groups::written`] with the write and the offset of its first record, or the
+//!      error (`KAFKA_STORAGE_ERROR` for a full disk, `INVALID_PRODUCER_EPOCH` and the like as the log says), and perform
+//!      what *that* returns before the next action. A failed write is final: never append it again, `written` says what the
+//!      clients are told and clients try again.
 //!    * [`Action::Answer`]: keep it in a list.
-//! 2. **Answer after the lock.** If anything was written and `flush = fsync`, wait until the log is durable up to its end of then.
-//!    Hand the answers to whoever waits for the tickets: the request itself, or others'. Nobody waits any more? Drop it.
+//! 2. **Answer after the lock.** If anything was written and `flush = fsync`, wait until the log is durable up to its end
+//!    of then. Hand the answers to whoever waits for the tickets: the request itself, or others'. Nobody waits any more?
+//!    Drop it.
 //! 3. **Tickets.** [`Groups::join`], [`Groups::sync`], [`Groups::leave`], [`Groups::commit`], [`Groups::txn_commit`],
-//!    [`Groups::delete`] and [`Groups::delete_offsets`] take a fresh [`Ticket`] (a counter) and answer it exactly once: at once, or,
-//!    for join and sync, when the group is ready. Register the ticket before the call. If the connection ends while its ticket
-//!    waits, call [`Groups::forget`]; the ticket is then not answered. Waiting has no other timeout: the group's own timeouts bound it.
-//! 4. **Time.** After every call, and after performing its actions, compare [`Groups::next_deadline`] with the timer that is set. When
-//!    it comes, call [`Groups::tick`] and perform. Early or late calls do no harm.
-//! 5. **Transactions.** For TxnOffsetCommit, first have the transaction coordinator verify that `__consumer_offsets`-0 is in the
-//!    transaction; then [`Groups::txn_commit`]. To end one: take the lock, append the marker to `__consumer_offsets`, call
-//!    [`Groups::complete`], release. A marker that could not be appended is no end: do not call.
-//! 6. **Start.** Read the log from its start to its end, aborted batches too. For each record of a batch call [`Groups::replay`] (the
-//!    producer id for transactional batches, the record's offset), for each marker [`Groups::complete`]. At the end
-//!    [`Groups::loaded`], and perform. Requests before that are answered `COORDINATOR_LOAD_IN_PROGRESS`, so the listener may be open
-//!    already. Members go on without a rebalance if they come back within their session timeout. A record that cannot be read is an
-//!    error that names the record: log it and go on.
-//! 7. **Topics.** OffsetCommit, TxnOffsetCommit and OffsetDelete hand in only partitions that exist; the others are answered
-//!    `UNKNOWN_TOPIC_OR_PARTITION` (by id: `UNKNOWN_TOPIC_ID`) by the shell. When a topic was deleted, call [`Groups::delete_topics`].
+//!    [`Groups::delete`] and [`Groups::delete_offsets`] take a fresh [`Ticket`] (a counter) and answer it exactly once: at
+//!    once, or, for join and sync, when the group is ready. Register the ticket before the call. If the connection ends
+//!    while its ticket waits, call [`Groups::forget`]; the ticket is then not answered. Waiting has no other timeout: the
+//!    group's own timeouts bound it.
+//! 4. **Time.** After every call, and after performing its actions, compare [`Groups::next_deadline`] with the timer that
+//!    is set. When it comes, call [`Groups::tick`] and perform. Early or late calls do no harm.
+//! 5. **Transactions.** For TxnOffsetCommit, first have the transaction coordinator verify that `__consumer_offsets`-0 is
+//!    in the transaction; then [`Groups::txn_commit`]. To end one: take the lock, append the marker to
+//!    `__consumer_offsets`, call [`Groups::complete`], release. A marker that could not be appended is no end: do not call.
+//! 6. **Start.** Read the log from its start to its end, aborted batches too. For each record of a batch call
+//!    [`Groups::replay`] (the producer id for transactional batches, the record's offset), for each marker
+//!    [`Groups::complete`]. At the end [`Groups::loaded`], and perform. Requests before that are answered
+//!    `COORDINATOR_LOAD_IN_PROGRESS`, so the listener may be open already. Members go on without a rebalance if they come
+//!    back within their session timeout. A record that cannot be read is an error that names the record: log it and go on.
+//! 7. **Topics.** OffsetCommit, TxnOffsetCommit and OffsetDelete hand in only partitions that exist; the others are
+//!    answered `UNKNOWN_TOPIC_OR_PARTITION` (by id: `UNKNOWN_TOPIC_ID`) by the shell. When a topic was deleted, call
+//!    [`Groups::delete_topics`].
 //!
-//! For the messages themselves there are [`Groups::join_group`], [`Groups::sync_group`], [`Groups::leave_group`], [`Joined::response`],
-//! [`sync_response`], [`leave_response`], [`describe_response`] and a few `From`s, so that a handler need not know how versions differ.
+//! For the messages themselves there are [`Groups::join_group`], [`Groups::sync_group`], [`Groups::leave_group`],
+//! [`Joined::response`], [`sync_response`], [`leave_response`], [`describe_response`] and a few `From`s, so that a handler
+//! need not know how versions differ.
 //!
 //! FindCoordinator is the shell's (always this node), as is a null group id (`INVALID_GROUP_ID`).
 
@@ -49,6 +55,8 @@ mod membership;
 mod offsets;
 mod record;
 mod request;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod turn;
 mod wire;
@@ -77,14 +85,15 @@ pub use wire::{describe_response, leave_response, sync_response};
 pub struct Settings {
     /// `group.min.session.timeout.ms` to `group.max.session.timeout.ms`.
     pub session_timeout_ms: RangeInclusive<i64>,
-    /// `group.initial.rebalance.delay.ms`: how long the first rebalance of a group waits for more members. 0 here, 3000 in Kafka.
+    /// `group.initial.rebalance.delay.ms`: how long the first rebalance of a group waits for more members. 0 here, 3000 in
+    /// Kafka.
     pub initial_rebalance_delay_ms: i64,
     /// `group.max.size`: members of a group.
     pub max_size: usize,
     /// `offset.metadata.max.bytes`: length of the metadata kept with an offset, in UTF-16 units, as Kafka counts them.
     pub offset_metadata_max_bytes: usize,
-    /// `offsets.retention.minutes`, in ms: how long offsets are kept after a group lost its last member, or, without members, after
-    /// they were committed.
+    /// `offsets.retention.minutes`, in ms: how long offsets are kept after a group lost its last member, or, without
+    /// members, after they were committed.
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`.
     pub offsets_retention_check_interval_ms: i64,

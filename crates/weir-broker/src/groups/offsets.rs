@@ -28,10 +28,6 @@ pub(super) struct Offset {
 pub(super) struct Topics(BTreeMap<Arc<str>, BTreeMap<i32, Offset>>);
 
 impl Topics {
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub fn get(&self, topic: &str, partition: i32) -> Option<&Offset> {
         self.0.get(topic)?.get(&partition)
     }
@@ -78,7 +74,8 @@ impl Groups {
 
     /// Commits offsets as part of a transaction (TxnOffsetCommit): they wait for [`Groups::complete`].
     ///
-    /// That the transaction is open and has `__consumer_offsets` in it is for the transaction coordinator to verify, before this.
+    /// That the transaction is open and has `__consumer_offsets` in it is for the transaction coordinator to verify, before
+    /// this.
     pub fn txn_commit(&mut self, commit: Commit<'_>, producer: (i64, i16), ticket: Ticket, now: i64) -> Vec<Action> {
         if commit.group.is_empty() {
             return vec![refuse(&commit, ticket, ErrorCode::INVALID_GROUP_ID)];
@@ -91,8 +88,8 @@ impl Groups {
 
     /// Ends the transaction of a producer: its offsets become those of their groups, or are dropped.
     ///
-    /// To be called when the marker is in `__consumer_offsets`, without another call between the append and this one, and for each
-    /// marker that is met while loading.
+    /// To be called when the marker is in `__consumer_offsets`, without another call between the append and this one, and
+    /// for each marker that is met while loading.
     pub fn complete(&mut self, producer: i64, commit: bool) {
         for name in self.open.remove(&producer).unwrap_or_default() {
             let Some(group) = self.groups.get_mut(&name) else { continue };
@@ -251,7 +248,8 @@ impl Groups {
                 }
                 let offset = Offset {
                     offset: partition.offset,
-                    leader_epoch: partition.leader_epoch,
+                    // The only format that knows when an offset expires does not know this.
+                    leader_epoch: if expires_at.is_none() { partition.leader_epoch } else { -1 },
                     metadata: partition.metadata.into(),
                     committed_at: now,
                     expires_at,

@@ -1,7 +1,7 @@
 //! The records of `__consumer_offsets`, in Kafka's own format: an offset that was committed, a group and its members.
 //!
-//! Written is what Kafka 4.3 writes: offsets in version 4, or in 1 where the client set how long to keep them, which no other can say;
-//! groups in version 3. All versions are read. The keys of newer kinds of groups are passed over.
+//! Written is what Kafka 4.3 writes: offsets in version 4, or in 1 where the client set how long to keep them, which no
+//! other can say; groups in version 3. All versions are read. The keys of newer kinds of groups are passed over.
 
 use super::group::{Group, Member};
 use super::offsets::Offset;

@@ -1,4 +1,5 @@
-//! What is asked of the groups and what they answer: plain values, no wire form. Strings of a request are borrowed, what is kept is copied.
+//! What is asked of the groups and what they answer: plain values, no wire form. Strings of a request are borrowed, what is
+//! kept is copied.
 
 use super::ErrorCode;
 use super::record::{Entry, Record, RecordError};
@@ -39,7 +40,8 @@ impl Write {
     /// Keys and values in Kafka's own format, in this order; no value deletes.
     ///
     /// # Errors
-    /// Where a text is longer than the format allows. No request that was read from a frame can bring that; it is a failed write.
+    /// Where a text is longer than the format allows. No request that was read from a frame can bring that; it is a failed
+    /// write.
     pub fn records(&self) -> Result<Vec<Record>, RecordError> {
         self.entries.iter().map(Entry::write).collect()
     }
@@ -87,7 +89,8 @@ pub struct TopicOutcome {
 /// A member wants to join (JoinGroup).
 #[derive(Debug, Clone, Copy)]
 pub struct Join<'a> {
-    /// Version of the request: from 4 a dynamic member is told its id first (KIP-394), from 9 an assignment can be skipped (KIP-814).
+    /// Version of the request: from 4 a dynamic member is told its id first (KIP-394), from 9 an assignment can be skipped
+    /// (KIP-814).
     pub version: i16,
     /// Group id.
     pub group: &'a str,
@@ -272,7 +275,8 @@ pub struct Listed {
 /// A group in full (DescribeGroups).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Described {
-    /// Name of the state; `Dead` for a group that does not exist. From version 6 that is the error `GROUP_ID_NOT_FOUND` besides.
+    /// Name of the state; `Dead` for a group that does not exist. From version 6 that is the error `GROUP_ID_NOT_FOUND`
+    /// besides.
     pub state: &'static str,
     /// Empty for a group that only keeps offsets.
     pub protocol_type: Arc<str>,

@@ -59,6 +59,19 @@ impl Timers {
 }
 
 #[cfg(test)]
+impl Timers {
+    /// The deadline for something.
+    pub fn get(&self, timer: &Timer) -> Option<i64> {
+        self.due.get(timer).copied()
+    }
+
+    /// All deadlines.
+    pub fn all(&self) -> impl Iterator<Item = (&Timer, i64)> {
+        self.order.iter().map(|(at, timer)| (timer, *at))
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -1,8 +1,8 @@
 //! One group's turn: how it goes from state to state, what that answers, writes and schedules.
 //!
-//! A rebalance has two halves. While it is prepared, members join; when all have, or the time is over, a generation begins and
-//! everybody is told. While it is completed, members ask for their assignment and wait until the leader has brought it and it is
-//! written. The rules are those of Kafka's classic protocol, names of states and timeouts included.
+//! A rebalance has two halves. While it is prepared, members join; when all have, or the time is over, a generation begins
+//! and everybody is told. While it is completed, members ask for their assignment and wait until the leader has brought it
+//! and it is written. The rules are those of Kafka's classic protocol, names of states and timeouts included.
 
 use super::group::{Group, Initial, Member, State, Waiting};
 use super::record::Entry;
@@ -12,6 +12,7 @@ use super::{ErrorCode, Settings};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tracing::debug;
 
 /// A group, what it may need, and what comes of it.
 pub(super) struct Turn<'a> {
@@ -78,6 +79,7 @@ impl Turn<'_> {
         self.timers.cancel(&Timer::Sync(self.group.name.clone()));
         let first = self.group.state == State::Empty;
         self.enter(State::PreparingRebalance);
+        debug!(group = &*self.group.name, generation = self.group.generation, "rebalance begins");
         if first {
             // More members may be on their way.
             let delay_ms = self.settings.initial_rebalance_delay_ms.max(0);
@@ -134,6 +136,7 @@ impl Turn<'_> {
             self.group.leader = None;
             self.group.note_subscriptions();
             self.enter(State::Empty);
+            debug!(group = &*self.group.name, generation = self.group.generation, "group has no members");
             // If this is lost, the last generation comes back at the next start, and its members time out.
             self.write(BTreeMap::new(), Then::Nothing);
             return;
@@ -147,6 +150,8 @@ impl Turn<'_> {
         self.group.protocol = self.group.select_protocol();
         self.group.note_subscriptions();
         self.enter(State::CompletingRebalance);
+        let (members, protocol) = (self.group.members.len(), self.group.protocol.as_deref());
+        debug!(group = &*self.group.name, generation = self.group.generation, members, protocol, "generation begins");
         let ids: Vec<Arc<str>> = self.group.members.keys().cloned().collect();
         for id in &ids {
             let joined = self.generation_for(id);
@@ -226,6 +231,7 @@ impl Turn<'_> {
         self.timers.cancel(&Timer::Session(self.group.name.clone(), id.into()));
         match self.group.remove(id) {
             Some(member) => {
+                debug!(group = &*self.group.name, member = id, instance = member.instance.as_deref(), "member is out");
                 self.dismiss(&member, "", ErrorCode::UNKNOWN_MEMBER_ID);
                 true
             }

@@ -1,7 +1,7 @@
 //! Kafka's messages to what is asked here, and the answers to Kafka's messages, with what their versions say differently.
 //!
-//! Throttle times and authorized operations are the shell's. So are the topics of OffsetCommit, TxnOffsetCommit and OffsetDelete: only
-//! it knows which exist.
+//! Throttle times and authorized operations are the shell's. So are the topics of OffsetCommit, TxnOffsetCommit and
+//! OffsetDelete: only it knows which exist.
 
 use super::request::{Action, Described, FetchedOffset, Join, Joined, Leaving, Left, Listed, Sync, Synced, Ticket};
 use super::{ErrorCode, Groups};
@@ -14,7 +14,8 @@ use weir_wire::messages::{
 };
 
 impl Groups {
-    /// [`Groups::join`] with the message itself. `client_id` is that of the header, `client_host` where it came from (`/127.0.0.1`).
+    /// [`Groups::join`] with the message itself. `client_id` is that of the header, `client_host` where it came from
+    /// (`/127.0.0.1`).
     pub fn join_group(
         &mut self,
         request: &JoinGroupRequest,
