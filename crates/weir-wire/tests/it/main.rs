@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod batches;
+mod bounds;
 mod client_batches;
 mod codecs;
+mod fuzz;
 mod golden;
 mod reading;
