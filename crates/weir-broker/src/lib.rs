@@ -20,6 +20,7 @@ mod clock;
 mod cluster;
 pub mod config;
 pub mod configs;
+mod coordinator;
 pub mod folder;
 pub mod groups;
 mod handlers;
@@ -29,6 +30,7 @@ mod node;
 mod quotas;
 pub mod topics;
 pub mod transactions;
+mod upkeep;
 
 use std::io;
 use std::net::SocketAddr;
@@ -38,6 +40,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use config::{Config, Data, Limits};
+pub use coordinator::RecoverError;
 pub use folder::FolderError;
 pub use log::Flush;
 
@@ -60,12 +63,16 @@ pub enum StartError {
     /// The data folder cannot be used.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// What groups and transactions wrote before cannot be taken up.
+    #[error("the broker's own state cannot be read: {0}")]
+    Recover(#[from] RecoverError),
 }
 
 /// A broker that runs. When it is dropped without [`Broker::stop`] it ends as if it was killed, which harms nothing.
 pub struct Broker {
     node: Arc<Node>,
     accepting: JoinHandle<()>,
+    timers: [JoinHandle<()>; 2],
 }
 
 impl std::fmt::Debug for Broker {
@@ -88,10 +95,12 @@ impl Broker {
         }
         let opening = tokio::task::spawn_blocking(move || {
             let folder = Folder::open(&config.data)?;
-            Node::open(config, folder, address)
+            let node = Arc::new(Node::open(config, folder, address)?);
+            node.open_logs();
+            node.recover()?;
+            Ok::<_, StartError>(node)
         });
         let node = opening.await.map_err(|error| FolderError::interrupted(error.to_string()))??;
-        let node = Arc::new(node);
         tracing::info!(
             %address,
             folder = %node.folder().root().display(),
@@ -100,7 +109,8 @@ impl Broker {
             "broker started"
         );
         let accepting = tokio::spawn(net::accept(listener, Arc::clone(&node)));
-        Ok(Broker { node, accepting })
+        let timers = [tokio::spawn(Arc::clone(&node).keep_time()), tokio::spawn(Arc::clone(&node).look_after())];
+        Ok(Broker { node, accepting, timers })
     }
 
     /// Where it listens.
@@ -127,6 +137,10 @@ impl Broker {
         self.node.stop();
         if let Err(error) = self.accepting.await {
             tracing::error!(%error, "serving connections ended badly");
+        }
+        for timer in self.timers {
+            // It has nothing to lose.
+            let _ = timer.await;
         }
         let node = self.node;
         let closing = tokio::task::spawn_blocking(move || {

@@ -12,7 +12,9 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::configs::Kind;
 use crate::configs::broker::Started;
+use crate::coordinator::Coordinator;
 use crate::folder::{Folder, FolderError};
+use crate::groups::Settings;
 use crate::quotas::Quotas;
 use crate::topics::Topics;
 
@@ -27,6 +29,7 @@ pub(crate) struct Node {
     topics: Topics,
     cluster: Cluster,
     quotas: Quotas,
+    coordinator: Coordinator,
     clock: Clock,
     request_memory: Arc<Budget>,
     response_memory: Arc<Budget>,
@@ -39,6 +42,11 @@ impl Node {
         let cluster = Cluster::open(folder.root())?;
         let quotas = Quotas::default();
         quotas.set(&cluster.memory().quotas);
+        let settings = Settings {
+            initial_rebalance_delay_ms: i64::try_from(config.initial_rebalance_delay.as_millis()).unwrap_or(i64::MAX),
+            ..Settings::default()
+        };
+        let coordinator = Coordinator::new(settings, cluster.memory().next_producer_id);
         let dynamic = cluster.memory().configs.clone();
         let topics = Topics::open(folder.root(), config.flush, config.limits.partitions, dynamic)?;
         Ok(Node {
@@ -46,6 +54,7 @@ impl Node {
             topics,
             cluster,
             quotas,
+            coordinator,
             clock: Clock::new(),
             request_memory: Budget::new(config.limits.request_memory),
             response_memory: Budget::new(config.limits.response_memory),
@@ -78,6 +87,10 @@ impl Node {
 
     pub(crate) fn cluster(&self) -> &Cluster {
         &self.cluster
+    }
+
+    pub(crate) fn coordinator(&self) -> &Coordinator {
+        &self.coordinator
     }
 
     pub(crate) fn quotas(&self) -> &Quotas {

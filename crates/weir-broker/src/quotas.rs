@@ -13,6 +13,8 @@ use crate::cluster::{Entity, StoredQuota};
 pub(crate) const USER: &str = "user";
 /// Type of a quota for a client id.
 pub(crate) const CLIENT: &str = "client-id";
+/// Type of a quota for an address.
+pub(crate) const IP: &str = "ip";
 /// The name of the user that all clients are.
 pub(crate) const ANONYMOUS: &str = "ANONYMOUS";
 /// The quota on what is produced, in bytes per second.
@@ -123,7 +125,7 @@ mod tests {
             quota(&[(CLIENT, None)], 4.0),
         ];
         let check = |stored: &[StoredQuota], client: &str, expect: Option<f64>| {
-            assert_eq!(find(stored, PRODUCE, client).map(|(_, rate)| rate), expect.map(|rate| rate));
+            assert_eq!(find(stored, PRODUCE, client).map(|(_, rate)| rate), expect);
         };
         check(&all, "a", Some(1.0));
         check(&all, "b", Some(2.0));

@@ -4,11 +4,18 @@
 //! messages, never bytes or sockets. What changes state does so without waiting in between, so that a client that goes away while
 //! its request waits leaves nothing half done.
 
+mod acls;
+mod cluster;
+mod configs;
 mod fetch;
+mod group_offsets;
+mod groups;
 mod metadata;
 mod offsets;
 mod produce;
+mod quotas;
 mod topics;
+mod transactions;
 mod versions;
 
 use std::sync::Arc;
@@ -29,18 +36,58 @@ pub(crate) const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 <
 /// All operations on the cluster.
 pub(crate) const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
 
+/// All operations on a group.
+pub(crate) const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+
 /// The APIs that are served, in all versions that are known.
 pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::Produce,
     ApiKey::Fetch,
     ApiKey::ListOffsets,
     ApiKey::Metadata,
+    ApiKey::OffsetCommit,
+    ApiKey::OffsetFetch,
+    ApiKey::FindCoordinator,
+    ApiKey::JoinGroup,
+    ApiKey::Heartbeat,
+    ApiKey::LeaveGroup,
+    ApiKey::SyncGroup,
+    ApiKey::DescribeGroups,
+    ApiKey::ListGroups,
     ApiKey::ApiVersions,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
     ApiKey::DeleteRecords,
+    ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
+    ApiKey::AddPartitionsToTxn,
+    ApiKey::AddOffsetsToTxn,
+    ApiKey::EndTxn,
+    ApiKey::WriteTxnMarkers,
+    ApiKey::TxnOffsetCommit,
+    ApiKey::DescribeAcls,
+    ApiKey::CreateAcls,
+    ApiKey::DeleteAcls,
+    ApiKey::DescribeConfigs,
+    ApiKey::AlterConfigs,
+    ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
+    ApiKey::DeleteGroups,
+    ApiKey::ElectLeaders,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::ListPartitionReassignments,
+    ApiKey::OffsetDelete,
+    ApiKey::DescribeClientQuotas,
+    ApiKey::AlterClientQuotas,
+    ApiKey::DescribeUserScramCredentials,
+    ApiKey::DescribeQuorum,
+    ApiKey::DescribeCluster,
+    ApiKey::DescribeProducers,
+    ApiKey::DescribeTransactions,
+    ApiKey::ListTransactions,
+    ApiKey::ListConfigResources,
+    ApiKey::DescribeTopicPartitions,
 ];
 
 /// One request.
@@ -72,42 +119,82 @@ pub(crate) async fn dispatch(node: &Arc<Node>, peer: &Peer, frame: Bytes) -> Res
     match key {
         ApiKey::Produce => produce::produce(&call, read(reader, version)?).await,
         ApiKey::Fetch => fetch::fetch(&call, read(reader, version)?).await,
-        ApiKey::Metadata => answer(&call, &metadata::metadata(&call, &read(reader, version)?)),
-        ApiKey::ApiVersions => answer(&call, &versions::versions(&call, &read(reader, version)?)),
-        // The rest waits for the disk at times, and is rare: a future of its own keeps those of idle connections small.
+        ApiKey::Heartbeat => answer(&call, &groups::heartbeat(&call, &read(reader, version)?)),
+        // The rest is rare: a future of its own keeps those of idle connections small.
         _ => Box::pin(rare(&call, key, reader)).await,
     }
 }
 
 async fn rare(call: &Call<'_>, key: ApiKey, reader: Reader) -> Result<Answer, Closed> {
     let version = call.header.api_version;
+    macro_rules! serve {
+        // At once.
+        (now: $handler:path) => {
+            answer(call, &$handler(call, &read(reader, version)?))
+        };
+        // When it is ready.
+        (wait: $handler:path) => {
+            answer(call, &$handler(call, read(reader, version)?).await)
+        };
+        // Where waiting for the disk holds up nobody.
+        (disk: $handler:path) => {{
+            let request = read(reader, version)?;
+            answer(call, &blocking(call, move |node| $handler(node, request)).await?)
+        }};
+    }
     match key {
+        ApiKey::ApiVersions => serve!(now: versions::versions),
+        ApiKey::Metadata => serve!(now: metadata::metadata),
+        ApiKey::FindCoordinator => serve!(now: groups::find_coordinator),
+        ApiKey::JoinGroup => serve!(wait: groups::join),
+        ApiKey::SyncGroup => serve!(wait: groups::sync),
+        ApiKey::LeaveGroup => serve!(wait: groups::leave),
+        ApiKey::ListGroups => serve!(now: groups::list),
+        ApiKey::DescribeGroups => serve!(now: groups::describe),
+        ApiKey::DeleteGroups => serve!(wait: groups::delete),
+        ApiKey::OffsetCommit => serve!(wait: group_offsets::commit),
+        ApiKey::OffsetFetch => serve!(now: group_offsets::fetch),
+        ApiKey::OffsetDelete => serve!(wait: group_offsets::delete),
+        ApiKey::TxnOffsetCommit => serve!(wait: group_offsets::commit_in_transaction),
+        ApiKey::InitProducerId => serve!(wait: transactions::init),
+        ApiKey::AddPartitionsToTxn => serve!(wait: transactions::add_partitions),
+        ApiKey::AddOffsetsToTxn => serve!(wait: transactions::add_offsets),
+        ApiKey::EndTxn => serve!(wait: transactions::end),
+        ApiKey::WriteTxnMarkers => serve!(disk: transactions::write_markers),
+        ApiKey::DescribeTransactions => serve!(now: transactions::describe),
+        ApiKey::ListTransactions => serve!(now: transactions::list),
+        ApiKey::DescribeProducers => serve!(disk: transactions::producers),
         ApiKey::ListOffsets => {
             let request = read(reader, version)?;
             answer(call, &blocking(call, move |node| offsets::list(node, version, request)).await?)
         }
-        ApiKey::OffsetForLeaderEpoch => {
-            let request = read(reader, version)?;
-            answer(call, &blocking(call, move |node| offsets::for_epoch(node, request)).await?)
-        }
-        ApiKey::DeleteRecords => {
-            let request = read(reader, version)?;
-            answer(call, &blocking(call, move |node| offsets::delete_records(node, request)).await?)
-        }
-        ApiKey::CreateTopics => {
-            let request = read(reader, version)?;
-            answer(call, &blocking(call, move |node| topics::create(node, &request)).await?)
-        }
-        ApiKey::CreatePartitions => {
-            let request = read(reader, version)?;
-            answer(call, &blocking(call, move |node| topics::grow(node, &request)).await?)
-        }
+        ApiKey::OffsetForLeaderEpoch => serve!(disk: offsets::for_epoch),
+        ApiKey::DeleteRecords => serve!(disk: offsets::delete_records),
+        ApiKey::CreateTopics => serve!(disk: topics::create),
+        ApiKey::CreatePartitions => serve!(disk: topics::grow),
         ApiKey::DeleteTopics => {
             let request = read(reader, version)?;
-            let (response, removed) = blocking(call, move |node| topics::delete(node, &request)).await?;
+            let (response, removed) = blocking(call, move |node| topics::delete(node, request)).await?;
             topics::remove(removed);
             answer(call, &response)
         }
+        ApiKey::DescribeConfigs => serve!(now: configs::describe),
+        ApiKey::AlterConfigs => serve!(disk: configs::replace),
+        ApiKey::IncrementalAlterConfigs => serve!(disk: configs::alter),
+        ApiKey::ListConfigResources => serve!(now: configs::list),
+        ApiKey::DescribeCluster => serve!(now: cluster::describe),
+        ApiKey::DescribeQuorum => serve!(now: cluster::quorum),
+        ApiKey::DescribeTopicPartitions => serve!(now: cluster::topic_partitions),
+        ApiKey::DescribeLogDirs => serve!(disk: cluster::log_dirs),
+        ApiKey::ElectLeaders => serve!(now: cluster::elect),
+        ApiKey::AlterPartitionReassignments => serve!(now: cluster::reassign),
+        ApiKey::ListPartitionReassignments => serve!(now: cluster::list_reassignments),
+        ApiKey::DescribeUserScramCredentials => serve!(now: cluster::scram),
+        ApiKey::DescribeClientQuotas => serve!(now: quotas::describe),
+        ApiKey::AlterClientQuotas => serve!(disk: quotas::alter),
+        ApiKey::DescribeAcls => serve!(now: acls::describe),
+        ApiKey::CreateAcls => serve!(disk: acls::create),
+        ApiKey::DeleteAcls => serve!(disk: acls::delete),
         _ => Err(Closed::Refused(format!("{key} is not served"))),
     }
 }
@@ -115,7 +202,7 @@ async fn rare(call: &Call<'_>, key: ApiKey, reader: Reader) -> Result<Answer, Cl
 /// Runs what may wait for the disk where it holds up nobody else. It runs to its end even if the client goes away.
 async fn blocking<T: Send + 'static>(
     call: &Call<'_>,
-    work: impl FnOnce(&Node) -> T + Send + 'static,
+    work: impl FnOnce(&Arc<Node>) -> T + Send + 'static,
 ) -> Result<T, Closed> {
     let node = Arc::clone(call.node);
     tokio::task::spawn_blocking(move || work(&node)).await.map_err(|_| Closed::Stopping)
@@ -142,6 +229,9 @@ fn answer_in<M: Message>(response: &M, version: i16, correlation_id: i32) -> Res
     let pieces = response_frame(response, version, correlation_id)?;
     Ok(Answer { pieces, ..Answer::default() })
 }
+
+/// Why something is refused, for the client.
+pub(crate) type Refused = (ErrorCode, String);
 
 /// The code for what the catalog refuses.
 pub(crate) fn topic_error(error: &TopicError) -> ErrorCode {

@@ -1,6 +1,8 @@
 //! Positions in logs: by time, by leader epoch, and where a log begins.
 
+use std::sync::Arc;
 use weir_wire::ErrorCode;
+
 use weir_wire::messages::{
     DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse,
     DeleteRecordsTopicResult, EpochEndOffset, ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest,
@@ -34,7 +36,7 @@ fn with_log<T>(
 }
 
 /// Answers ListOffsets.
-pub(crate) fn list(node: &Node, version: i16, request: ListOffsetsRequest) -> ListOffsetsResponse {
+pub(crate) fn list(node: &Arc<Node>, version: i16, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let committed = request.isolation_level == 1;
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|asked| {
@@ -89,7 +91,7 @@ fn list_one(
 }
 
 /// Answers OffsetForLeaderEpoch: there was never but one leader.
-pub(crate) fn for_epoch(node: &Node, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
+pub(crate) fn for_epoch(node: &Arc<Node>, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|asked| {
             let found = for_epoch_one(node, &topic.topic, asked);
@@ -114,7 +116,7 @@ fn for_epoch_one(node: &Node, topic: &str, asked: &OffsetForLeaderPartition) -> 
 }
 
 /// Answers DeleteRecords.
-pub(crate) fn delete_records(node: &Node, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
+pub(crate) fn delete_records(node: &Arc<Node>, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|asked| {
             let (low_watermark, error_code) = match delete_records_one(node, &topic.name, asked) {

@@ -3,26 +3,32 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use weir_wire::batch::Header;
 use weir_wire::messages::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
 use weir_wire::{ErrorCode, Text, Uuid};
 
-use super::{Call, answer, millis};
+use super::{Call, answer, blocking, millis};
 use crate::clock::now_ms;
 use crate::log::{AppendError, Appended, Flush, Origin, Verified};
 use crate::net::{Answer, Closed};
+use crate::node::Node;
 use crate::topics::Partition;
+use crate::transactions::{Caller, Producer, TopicPartition};
 
 /// The first version that names topics by id.
 const BY_ID: i16 = 13;
+/// The first version in which writing to a partition takes it into the transaction (KIP-890).
+const ADDS: i16 = 12;
 
 /// Answers Produce. With `acks` 0 there is no answer, and an error closes the connection: the client cannot be told otherwise.
 pub(crate) async fn produce(call: &Call<'_>, request: ProduceRequest) -> Result<Answer, Closed> {
     let acks = request.acks;
     let throttle = call.node.quotas().produced(call.header.client_id.as_deref(), call.size);
-    let (topics, mut parts) = gather(call, request);
-    append(&mut parts);
+    let transactional_id = request.transactional_id.clone();
+    let (topics, parts) = gather(call, request);
+    let mut parts = append(call, transactional_id, parts).await?;
     if acks != 0 {
         flush(&mut parts).await;
     }
@@ -46,11 +52,14 @@ pub(crate) async fn produce(call: &Call<'_>, request: ProduceRequest) -> Result<
     Ok(Answer { throttle, ..answer(call, &response)? })
 }
 
-/// A topic of the request, and how many of its partitions follow.
+/// A partition of the request.
 struct Part {
     index: i32,
     partition: Option<Arc<Partition>>,
     records: Bytes,
+    /// Whose transaction the records are part of.
+    producer: Option<Producer>,
+    base_sequence: i32,
     outcome: Result<Appended, AppendError>,
 }
 
@@ -88,6 +97,8 @@ fn gather(call: &Call<'_>, request: ProduceRequest) -> (Vec<Named>, Vec<Part>) {
                 index: data.index,
                 partition: found.filter(|_| refusal.is_none()),
                 records: data.records.unwrap_or_default(),
+                producer: None,
+                base_sequence: -1,
                 outcome: Err(AppendError { code, message: message.to_owned(), records: Vec::new() }),
             });
         }
@@ -96,12 +107,69 @@ fn gather(call: &Call<'_>, request: ProduceRequest) -> (Vec<Named>, Vec<Part>) {
 }
 
 /// Appends the parts that have a partition.
-fn append(parts: &mut [Part]) {
+async fn append(call: &Call<'_>, id: Option<Text>, mut parts: Vec<Part>) -> Result<Vec<Part>, Closed> {
+    parts.iter_mut().for_each(Part::find_producer);
+    if parts.iter().all(|part| part.producer.is_none()) {
+        parts.iter_mut().for_each(|part| part.append(Verified::No));
+        return Ok(parts);
+    }
+    let version = call.header.api_version;
+    let verify = move |node: &Arc<Node>| {
+        append_transactional(node, id.as_deref(), version, &mut parts);
+        parts
+    };
+    // The coordinator may have to wait for the disk.
+    if call.node.config().flush == Flush::Fsync { blocking(call, verify).await } else { Ok(verify(call.node)) }
+}
+
+/// Appends parts of which some belong to a transaction: each is announced to its log, then the coordinator is asked, then it is
+/// appended. The log refuses it if the transaction ended in between.
+fn append_transactional(node: &Arc<Node>, id: Option<&str>, version: i16, parts: &mut [Part]) {
+    let producer = parts.iter().find_map(|part| part.producer);
+    let one = parts.iter().filter_map(|part| part.producer).all(|other| Some(other) == producer);
+    let Some(id) = id else {
+        let message = "records of a transaction need its transactional id";
+        return refuse_transactional(parts, ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, message);
+    };
+    let (Some(producer), true) = (producer, one) else {
+        let message = "one request cannot be of several producers";
+        return refuse_transactional(parts, ErrorCode::INVALID_PRODUCER_ID_MAPPING, message);
+    };
     let now = now_ms();
+    let mut asked = Vec::new();
+    for (at, part) in parts.iter_mut().enumerate() {
+        let (Some(partition), Some(_)) = (part.partition.clone(), part.producer) else { continue };
+        let log = partition.log(now).map_err(AppendError::from);
+        let begun = log.and_then(|log| {
+            log.begin_verification(producer.id, producer.epoch, part.base_sequence, version >= ADDS, now)
+        });
+        match begun {
+            Ok(verified) => asked.push((at, verified, (Arc::clone(partition.topic()), partition.index()))),
+            Err(error) => {
+                part.outcome = Err(gone(&partition, error));
+                part.partition = None;
+            }
+        }
+    }
+    let partitions: Vec<TopicPartition> = asked.iter().map(|(_, _, partition)| partition.clone()).collect();
+    let caller = Caller { version, transactional_id: id, producer };
+    let answers = node.turn_transactions(|transactions, now, perform| {
+        transactions.verify_produce(&caller, &partitions, now, perform)
+    });
+    for ((at, verified, _), answer) in asked.into_iter().zip(answers) {
+        match answer {
+            Ok(()) => parts[at].append(verified),
+            Err(error) => parts[at].refuse(error.code(), &error.to_string()),
+        }
+    }
+    parts.iter_mut().filter(|part| part.producer.is_none()).for_each(|part| part.append(Verified::No));
+}
+
+fn refuse_transactional(parts: &mut [Part], code: ErrorCode, message: &str) {
     for part in parts {
-        if let Some(partition) = &part.partition {
-            let records = std::mem::take(&mut part.records);
-            part.outcome = append_to(partition, records, Verified::No, now);
+        match part.producer {
+            Some(_) => part.refuse(code, message),
+            None => part.append(Verified::No),
         }
     }
 }
@@ -154,6 +222,26 @@ async fn flush(parts: &mut [Part]) {
 }
 
 impl Part {
+    /// Looks whether the records are part of a transaction. Whether they are records at all is seen when they are appended.
+    fn find_producer(&mut self) {
+        let header = Header::read(&self.records).ok();
+        if let Some(header) = header.filter(|header| self.partition.is_some() && header.is_transactional()) {
+            self.producer = Some(Producer { id: header.producer_id(), epoch: header.producer_epoch() });
+            self.base_sequence = header.base_sequence();
+        }
+    }
+
+    fn append(&mut self, verified: Verified) {
+        if let Some(partition) = &self.partition {
+            self.outcome = append_to(partition, std::mem::take(&mut self.records), verified, now_ms());
+        }
+    }
+
+    fn refuse(&mut self, code: ErrorCode, message: &str) {
+        self.outcome = Err(AppendError { code, message: message.to_owned(), records: Vec::new() });
+        self.partition = None;
+    }
+
     fn response(self) -> PartitionProduceResponse {
         match self.outcome {
             Ok(appended) => PartitionProduceResponse {

@@ -11,20 +11,17 @@ use weir_wire::messages::{
 };
 use weir_wire::{ErrorCode, Text, Uuid};
 
-use super::topic_error;
+use super::{Refused, topic_error};
 use crate::configs::{Overrides, topic};
 use crate::node::{NODE_ID, Node};
 use crate::topics::{Topic, TopicError};
-
-/// Why a topic was not changed, for the client.
-type Refused = (ErrorCode, String);
 
 fn refused(error: &TopicError) -> Refused {
     (topic_error(error), error.to_string())
 }
 
 /// Answers CreateTopics.
-pub(crate) fn create(node: &Node, request: &CreateTopicsRequest) -> CreateTopicsResponse {
+pub(crate) fn create(node: &Arc<Node>, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let mut named: HashMap<&str, usize> = HashMap::new();
     for topic in &request.topics {
         *named.entry(&topic.name).or_default() += 1;
@@ -147,7 +144,7 @@ fn creation(asked: &CreatableTopic, made: Result<Made, Refused>) -> CreatableTop
 }
 
 /// Answers CreatePartitions.
-pub(crate) fn grow(node: &Node, request: &CreatePartitionsRequest) -> CreatePartitionsResponse {
+pub(crate) fn grow(node: &Arc<Node>, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let results = request.topics.iter().map(|asked| {
         let twice = request.topics.iter().filter(|other| other.name == asked.name).count() > 1;
         let done = if twice {
@@ -187,7 +184,7 @@ fn grow_one(node: &Node, asked: &CreatePartitionsTopic, validate_only: bool) -> 
 }
 
 /// Answers DeleteTopics, and says which folders can be removed.
-pub(crate) fn delete(node: &Node, request: &DeleteTopicsRequest) -> (DeleteTopicsResponse, Vec<Removed>) {
+pub(crate) fn delete(node: &Arc<Node>, request: DeleteTopicsRequest) -> (DeleteTopicsResponse, Vec<Removed>) {
     let names =
         request.topic_names.iter().map(|name| DeleteTopicState { name: Some(name.clone()), topic_id: Uuid::ZERO });
     let asked: Vec<DeleteTopicState> = names.chain(request.topics.iter().cloned()).collect();
@@ -213,6 +210,10 @@ pub(crate) fn delete(node: &Node, request: &DeleteTopicsRequest) -> (DeleteTopic
             }
         }
         responses.push(response);
+    }
+    let names: Vec<&str> = removed.iter().map(|removed: &Removed| &**removed.topic.name()).collect();
+    if !names.is_empty() {
+        node.turn_groups(|groups, _| groups.delete_topics(&names));
     }
     (DeleteTopicsResponse { throttle_time_ms: 0, responses }, removed)
 }
