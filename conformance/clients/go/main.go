@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	client   = "franz-go"
+	client   = "go"
 	parallel = 6
 	// A case that hangs is a failure, not the end of the run.
 	limit = 120 * time.Second

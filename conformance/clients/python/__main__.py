@@ -16,4 +16,4 @@ if sys.argv[1] == "--die-in-transaction":
 elif sys.argv[1] == "--member":
     groups.member(*sys.argv[2:])
 else:
-    suite.run(sys.argv[1], sys.argv[2:])
+    suite.run("python", sys.argv[1], sys.argv[2:])

@@ -174,7 +174,7 @@ def look_up_out_of_order_times(broker):
 
 @case
 def list_offsets_of_every_kind(broker):
-    topic = broker.topic("offsets")
+    topic = broker.topic("offsets", retention_ms=-1)
     specs = {"earliest": OffsetSpec.earliest(), "latest": OffsetSpec.latest(), "max": OffsetSpec.max_timestamp()}
 
     def offsets():

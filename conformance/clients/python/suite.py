@@ -12,9 +12,7 @@ import uuid
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-CLIENT = "python"
 CASES = []
-PARALLEL = 6
 
 
 def case(function):
@@ -65,13 +63,14 @@ def refused(action):
 class Broker:
     """One bootstrap address, and names that no other run on it has."""
 
-    def __init__(self, bootstrap):
+    def __init__(self, client, bootstrap):
+        self.client = client
         self.bootstrap = bootstrap
         self.run = uuid.uuid4().hex[:8]
         self.admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
     def name(self, what):
-        return f"py-{what}-{self.run}"
+        return f"{self.client}-{what}-{self.run}"
 
     def topic(self, what, partitions=1, **config):
         topic = self.name(what)
@@ -166,17 +165,17 @@ def plain(broker, text):
 def outcome(broker, function):
     try:
         detail = function(broker) or ""
-        return f"case {CLIENT} {function.__name__} ok {detail}".rstrip()
+        return f"case {broker.client} {function.__name__} ok {str(detail).replace(broker.run, 'RUN')}".rstrip()
     except Exception as error:  # noqa: BLE001 - the suite goes on whatever a case does
         where = [each for each in traceback.extract_tb(error.__traceback__) if each.filename.endswith(".py")][-1]
         text = str(error) if isinstance(error, Failed) else f"{code(error)} {error} (in {where.name})"
-        return f"case {CLIENT} {function.__name__} fail {plain(broker, text)}"
+        return f"case {broker.client} {function.__name__} fail {plain(broker, text)}"
 
 
-def run(bootstrap, only):
+def run(client, bootstrap, only, parallel=6):
     """Runs the cases, some at a time since most of them wait, and prints the outcomes in the order of the file."""
-    broker = Broker(bootstrap)
+    broker = Broker(client, bootstrap)
     chosen = [each for each in CASES if not only or any(word in each.__name__ for word in only)]
-    with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
+    with concurrent.futures.ThreadPoolExecutor(parallel) as pool:
         for line in pool.map(lambda each: outcome(broker, each), chosen):
             print(line, flush=True)

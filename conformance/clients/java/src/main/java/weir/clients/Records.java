@@ -107,7 +107,7 @@ final class Records {
     }
 
     private static Object listOffsets(Broker broker) throws Exception {
-        String topic = broker.topic("offsets", 1);
+        String topic = broker.topic("offsets", 1, "retention.ms=-1");
         List<ProducerRecord<byte[], byte[]>> records = new ArrayList<>();
         for (int at : new int[] {5, 9, 3}) {
             records.add(new ProducerRecord<>(topic, 0, 1_700_000_000_000L + at, null, bytes(at)));
