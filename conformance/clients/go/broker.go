@@ -57,9 +57,9 @@ func (b *broker) topic(what string, partitions int32, settings ...string) string
 		configs[key] = kadm.StringPtr(value)
 	}
 	topic := b.name(what)
-	_, err := b.admin.CreateTopic(seconds(20), partitions, 1, configs, topic)
+	_, err := b.admin.CreateTopic(seconds(60), partitions, 1, configs, topic)
 	must(err, "create topic")
-	eventually("a leader for each partition", 20, func() bool {
+	eventually("a leader for each partition", 60, func() bool {
 		found, err := b.admin.Metadata(seconds(10), topic)
 		if err != nil || found.Topics[topic].Err != nil || len(found.Topics[topic].Partitions) != int(partitions) {
 			return false

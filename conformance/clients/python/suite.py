@@ -75,9 +75,9 @@ class Broker:
     def topic(self, what, partitions=1, **config):
         topic = self.name(what)
         config = {key.replace("_", "."): str(value) for key, value in config.items()}
-        self.admin.create_topics([NewTopic(topic, partitions, 1, config=config)])[topic].result(20)
+        self.admin.create_topics([NewTopic(topic, partitions, 1, config=config)])[topic].result(60)
         # Metadata may come a moment after the answer.
-        wait_for("a leader for each partition", lambda: self.leaders(topic) == partitions)
+        wait_for("a leader for each partition", lambda: self.leaders(topic) == partitions, 60)
         return topic
 
     def leaders(self, topic):

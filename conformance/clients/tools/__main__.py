@@ -46,7 +46,10 @@ CLASSES = {
 
 def command(broker, name, *arguments):
     shared = [f"-XX:SharedArchiveFile={CLASSES_READ}"] if CLASSES_READ.exists() else []
-    return [*JAVA, *shared, "-cp", f"{LIBS}/*", CLASSES[name], *arguments[:1], "--bootstrap-server", broker.bootstrap, *arguments[1:]]
+    # One of them wants its subcommand first.
+    first = 1 if name == "cluster" else 0
+    address = ["--bootstrap-server", broker.bootstrap]
+    return [*JAVA, *shared, "-cp", f"{LIBS}/*", CLASSES[name], *arguments[:first], *address, *arguments[first:]]
 
 
 def read_classes(bootstrap):

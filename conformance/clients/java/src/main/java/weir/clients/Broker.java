@@ -59,7 +59,7 @@ final class Broker implements AutoCloseable {
         }
         admin.createTopics(List.of(new NewTopic(topic, partitions, (short) 1).configs(configs))).all().get();
         // The answer comes before the broker takes up its part as leader.
-        Suite.eventually("a leader for each partition", 20, () -> {
+        Suite.eventually("a leader for each partition", 60, () -> {
             try {
                 return offsets(topic, partitions, OffsetSpec.latest()).size() == partitions;
             } catch (Exception error) {
