@@ -188,6 +188,7 @@ pub fn log_config(overrides: &Overrides, dynamic: &Dynamic, flush: Flush) -> Res
         min_cleanable_dirty_ratio: text("min.cleanable.dirty.ratio")?.trim().parse().unwrap_or(0.5),
         min_compaction_lag_ms: long("min.compaction.lag.ms")?,
         max_compaction_lag_ms: long("max.compaction.lag.ms")?,
+        compaction_bytes: LogConfig::default().compaction_bytes,
         max_message_bytes: usize::try_from(long("max.message.bytes")?).unwrap_or(0),
         timestamp_type: match text("message.timestamp.type")? {
             "LogAppendTime" => TimestampType::LogAppendTime,

@@ -15,7 +15,7 @@ use super::snapshot::Snapshot;
 use super::{LEADER_EPOCH, Log, Marker, Verified, aborted, index, segment, validate};
 
 /// Largest offset range of one segment: relative offsets in its index are 31 bits wide.
-const LARGEST_RANGE: i64 = i32::MAX as i64;
+pub(super) const LARGEST_RANGE: i64 = i32::MAX as i64;
 
 /// Who appends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,9 +153,9 @@ impl Log {
         }
         let (id, base, old_size) = (state.active().id, state.active().base, state.active().size);
         let path = || segment::path(&self.folder, base, Kind::Log);
-        let file = self.file(id, base, Kind::Log).map_err(LogError::io(&path()))?;
+        let file = self.file(id, base, Kind::Log).map_err(LogError::at(path))?;
         if state.torn {
-            file.set_len(old_size).map_err(LogError::io(&path()))?;
+            file.set_len(old_size).map_err(LogError::at(path))?;
             state.torn = false;
         }
         if let Some(entry) = aborted {
@@ -167,7 +167,7 @@ impl Log {
             if aborted.is_some() {
                 self.cut_aborted(state);
             }
-            return Err(LogError::io(&path())(error).into());
+            return Err(LogError::at(path)(error).into());
         }
         let mut position = old_size;
         let mut flush = false;

@@ -46,6 +46,8 @@ pub struct LogConfig {
     pub min_compaction_lag_ms: i64,
     /// Age at which records are compacted whatever the ratio (`max.compaction.lag.ms`).
     pub max_compaction_lag_ms: i64,
+    /// Memory for the keys of one pass of a compaction (the broker's `log.cleaner.dedupe.buffer.size`).
+    pub compaction_bytes: usize,
     /// Largest batch (`max.message.bytes`).
     pub max_message_bytes: usize,
     /// `message.timestamp.type`.
@@ -77,6 +79,7 @@ impl Default for LogConfig {
             min_cleanable_dirty_ratio: 0.5,
             min_compaction_lag_ms: 0,
             max_compaction_lag_ms: i64::MAX,
+            compaction_bytes: 8 << 20,
             max_message_bytes: (1 << 20) + 12,
             timestamp_type: TimestampType::CreateTime,
             timestamp_before_max_ms: i64::MAX,

@@ -52,6 +52,11 @@ impl LogError {
         move |source| LogError::Io { path, source }
     }
 
+    /// The same where the path is only made when it is needed.
+    pub(super) fn at(path: impl FnOnce() -> PathBuf) -> impl FnOnce(io::Error) -> LogError {
+        move |source| LogError::Io { path: path(), source }
+    }
+
     /// The code of the answer.
     pub fn code(&self) -> ErrorCode {
         match self {

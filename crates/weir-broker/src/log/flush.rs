@@ -61,7 +61,7 @@ impl Log {
                 let last = at + 1 == state.segments.len();
                 if last || state.end_of(at) > state.synced {
                     let path = || segment::path(&self.folder, segment.base, Kind::Log);
-                    files.push(self.file(segment.id, segment.base, Kind::Log).map_err(LogError::io(&path()))?);
+                    files.push(self.file(segment.id, segment.base, Kind::Log).map_err(LogError::at(path))?);
                 }
             }
             (state.end, files)

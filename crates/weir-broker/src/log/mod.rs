@@ -20,6 +20,7 @@
 
 mod aborted;
 mod append;
+mod compact;
 mod config;
 mod error;
 mod files;
@@ -32,6 +33,7 @@ mod retention;
 mod scan;
 mod segment;
 mod snapshot;
+mod swap;
 mod times;
 mod validate;
 mod watch;
@@ -42,6 +44,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use append::{Appended, Origin};
+pub use compact::Compacted;
 pub use config::{Cleanup, Flush, LogConfig, TimestampType};
 pub use error::{AppendError, LogError, ReadError, RecordError};
 pub use files::Files;

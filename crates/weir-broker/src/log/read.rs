@@ -32,6 +32,12 @@ pub struct Aborted {
     pub first_offset: i64,
 }
 
+impl From<&aborted::Entry> for Aborted {
+    fn from(entry: &aborted::Entry) -> Aborted {
+        Aborted { producer_id: entry.producer_id, first_offset: entry.first }
+    }
+}
+
 /// What a read gives.
 #[derive(Debug, Clone)]
 pub struct Slice {
@@ -99,7 +105,8 @@ impl Log {
             let bytes = self.batches(&view, position, bound, max_bytes, at_least_one)?;
             if let Some((records, next)) = bytes {
                 if isolation == Isolation::ReadCommitted {
-                    slice.aborted = self.aborted(&view, from, next)?;
+                    let aborted = self.aborted_entries(&view, from, next)?;
+                    slice.aborted = aborted.iter().map(Aborted::from).collect();
                 }
                 let position = position + records.len() as u64;
                 slice.records = records;
@@ -121,7 +128,7 @@ impl Log {
         let active = at + 1 == state.segments.len();
         let open = |kind| {
             let path = || segment::path(&self.folder, segment.base, kind);
-            self.file(segment.id, segment.base, kind).map_err(LogError::io(&path()))
+            self.file(segment.id, segment.base, kind).map_err(LogError::at(path))
         };
         let log = open(Kind::Log)?;
         let mut view = View {
@@ -180,7 +187,7 @@ impl Log {
         let entry = match (pending, &view.index) {
             (None, Some(index)) => {
                 let path = || segment::path(&self.folder, view.segment.base, Kind::Index);
-                index::last(index, view.segment.entries, before).map_err(LogError::io(&path()))?
+                index::last(index, view.segment.entries, before).map_err(LogError::at(path))?
             }
             (pending, _) => pending,
         };
@@ -217,7 +224,7 @@ impl Log {
         }
         let path = || segment::path(&self.folder, view.segment.base, Kind::Log);
         let size = max_bytes.max(HEADER_SIZE).min(usize::try_from(left).unwrap_or(usize::MAX));
-        let mut buffer = self.fill(&view.log, position, size).map_err(LogError::io(&path()))?;
+        let mut buffer = self.fill(&view.log, position, size).map_err(LogError::at(path))?;
         let first = Header::read(buffer.as_ref()).map_err(|why| LogError::Damaged {
             path: path(),
             position,
@@ -230,7 +237,7 @@ impl Log {
             if first.size() as u64 > left {
                 return Err(LogError::Damaged { path: path(), position, what: "a batch is cut off".to_owned() });
             }
-            buffer = self.fill(&view.log, position, first.size()).map_err(LogError::io(&path()))?;
+            buffer = self.fill(&view.log, position, first.size()).map_err(LogError::at(path))?;
         }
         let bytes = buffer.as_ref();
         let (mut at, mut next) = (0, None);
@@ -253,7 +260,7 @@ impl Log {
     }
 
     /// The aborted transactions with records between two offsets that lie in the segment. Their markers may lie in a later one.
-    fn aborted(&self, first: &View, from: i64, to: i64) -> Result<Vec<Aborted>, LogError> {
+    pub(super) fn aborted_entries(&self, first: &View, from: i64, to: i64) -> Result<Vec<aborted::Entry>, LogError> {
         let mut found = Vec::new();
         let mut view = None;
         loop {
@@ -266,7 +273,7 @@ impl Log {
                 while number < count {
                     let entry = aborted::entry(file, number).map_err(error)?;
                     if entry.first < to {
-                        found.push(Aborted { producer_id: entry.producer_id, first_offset: entry.first });
+                        found.push(entry);
                     }
                     if entry.stable >= to {
                         return Ok(found);

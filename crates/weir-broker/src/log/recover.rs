@@ -13,19 +13,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use weir_wire::batch::{Batch, Header};
+use weir_wire::batch::Header;
 use weir_wire::control::Marker;
-use weir_wire::records::Records;
 
 use super::config::LogConfig;
 use super::error::LogError;
 use super::files::{Files, Kind};
 use super::index::{self, Builder};
 use super::producers::Producers;
-use super::scan::{Found, LARGE, Scan, Stop};
+use super::scan::{Found, LARGE, Scan, Stop, records_of, torn};
 use super::segment::{Hints, Segment, State, Tail, path};
 use super::snapshot::{Snapshot, replace};
-use super::{aborted, validate};
+use super::{aborted, swap};
 
 const OFFSETS: &str = "offsets.json";
 const OFFSETS_VERSION: u32 = 1;
@@ -118,6 +117,7 @@ pub(super) fn open(folder: &Path, config: LogConfig, files: &Arc<Files>, now_ms:
 
 /// Removes what no segment needs and gives the base offsets of the segments, ascending.
 fn tidy(folder: &Path) -> io::Result<Vec<i64>> {
+    swap::recover(folder)?;
     let (mut bases, mut others) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
@@ -320,20 +320,16 @@ impl Opening<'_> {
         next_base: Option<i64>,
     ) -> Result<Option<(Found, Option<Marker>)>, Stop> {
         let Some(found) = scan.next()? else { return Ok(None) };
-        let torn = |why: String| Stop::Torn { position: found.position, why };
         let (first, last) = (found.header.base_offset(), found.header.last_offset());
         if first < next || next_base.is_some_and(|base| last >= base) || last == i64::MAX {
-            return Err(torn(format!("offsets {first} to {last} do not follow {next}")));
+            return Err(torn(&found, &format_args!("offsets {first} to {last} do not follow {next}")));
         }
         scan.verify(&found)?;
         let mut marker = None;
         if found.header.is_control() && found.header.count() > 0 {
-            let mut bytes = scan.read(&found)?;
-            let batch = Batch::split(&mut bytes).map_err(|error| torn(error.to_string()))?;
-            for record in batch.iter().flat_map(|batch| Records::read(batch, validate::DECOMPRESSED_LIMIT)) {
-                let first = record.iter().next();
-                marker = first.and_then(Result::ok).and_then(|record| Marker::read(&record).ok()).flatten();
-            }
+            let records = records_of(scan, &found)?;
+            let first = records.iter().next().transpose().map_err(|error| torn(&found, &error))?;
+            marker = first.and_then(|record| Marker::read(&record).ok()).flatten();
         }
         Ok(Some((found, marker)))
     }

@@ -32,8 +32,6 @@ impl Log {
 
     /// Moves the start of the log up to `before` (-1: to the end), for good, and gives the new start. The space is freed by and by.
     pub fn delete_records(&self, before: i64) -> Result<i64, LogError> {
-        // No compaction may write the old start meanwhile.
-        let _upkeep = lock(&self.upkeep);
         let mut state = self.lock();
         if state.stopped {
             return Err(self.stopped());

@@ -7,7 +7,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
-use weir_wire::batch::{BatchError, HEADER_SIZE, Header};
+use weir_wire::batch::{Batch, BatchError, HEADER_SIZE, Header};
+use weir_wire::records::Records;
+
+use super::validate;
 
 /// Where the checksum of a batch begins to count.
 const CHECKED_FROM: u64 = 21;
@@ -52,8 +55,17 @@ impl From<io::Error> for Stop {
     }
 }
 
-fn torn(position: u64, why: &BatchError) -> Stop {
-    Stop::Torn { position, why: why.to_string() }
+/// A batch that cannot be read.
+pub(super) fn torn(found: &Found, why: &dyn std::fmt::Display) -> Stop {
+    Stop::Torn { position: found.position, why: why.to_string() }
+}
+
+/// The records of a batch in a file.
+pub(super) fn records_of(scan: &mut Scan<'_>, found: &Found) -> Result<Records, Stop> {
+    let mut bytes = scan.read(found)?;
+    let batch = Batch::split(&mut bytes).map_err(|error| torn(found, &error))?;
+    let batch = batch.ok_or_else(|| torn(found, &"no batch"))?;
+    Records::read(&batch, validate::DECOMPRESSED_LIMIT).map_err(|error| torn(found, &error))
 }
 
 /// A walk over the batches between two positions of a file.
@@ -80,10 +92,11 @@ impl<'a> Scan<'a> {
         }
         let (position, left) = (self.next, self.end - self.next);
         let need = left.min(HEADER_SIZE as u64) as usize;
-        let header = Header::read(self.bytes(position, need)?).map_err(|why| torn(position, &why))?;
+        let header = Header::read(self.bytes(position, need)?);
+        let header = header.map_err(|why| Stop::Torn { position, why: why.to_string() })?;
         if header.size() as u64 > left {
             let why = BatchError::Truncated { have: usize::try_from(left).unwrap_or(usize::MAX), need: header.size() };
-            return Err(torn(position, &why));
+            return Err(Stop::Torn { position, why: why.to_string() });
         }
         self.next = position + header.size() as u64;
         Ok(Some(Found { position, header }))
@@ -102,7 +115,7 @@ impl<'a> Scan<'a> {
             return Ok(());
         }
         let why = BatchError::Crc { base_offset: found.header.base_offset(), stored, computed };
-        Err(torn(found.position, &why))
+        Err(torn(found, &why))
     }
 
     /// The bytes of a batch.

@@ -145,6 +145,12 @@ impl Snapshot {
     }
 }
 
+/// Removes the snapshots that speak of a position in a segment that is rewritten: those between its base and its end.
+pub(super) fn remove_between(folder: &Path, base: i64, end: i64) -> io::Result<()> {
+    let inside = offsets(folder)?.into_iter().filter(|offset| (base + 1..end).contains(offset));
+    inside.into_iter().try_for_each(|offset| fs::remove_file(folder.join(format!("{offset:020}{ENDING}"))))
+}
+
 /// Offsets of the snapshots in a folder, ascending.
 fn offsets(folder: &Path) -> io::Result<Vec<i64>> {
     let mut offsets = Vec::new();

@@ -1,12 +1,11 @@
 //! Offsets by time: the first record that is not older, the youngest record, and the ends of the log (ListOffsets).
 
-use weir_wire::batch::{Batch, BatchError};
-use weir_wire::records::Records;
+use std::sync::MutexGuard;
 
 use super::error::LogError;
-use super::scan::{Found, SMALL, Scan, Stop};
+use super::scan::{Found, SMALL, Scan, Stop, records_of, torn};
 use super::segment::State;
-use super::{LEADER_EPOCH, Log, validate};
+use super::{LEADER_EPOCH, Log};
 
 /// Which offset is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,12 +50,35 @@ impl Log {
                 self.first_since(time)
             }
             Spec::MaxTimestamp => {
-                // A segment may lie below the start of the log in part, so that its latest record is gone.
-                let latest = state.segments.iter().map(|segment| segment.max_timestamp).max().unwrap_or(-1);
-                drop(state);
+                let latest = self.latest_timestamp(state)?;
                 if latest < 0 { Ok(None) } else { self.first_since(latest) }
             }
         }
+    }
+
+    /// Highest timestamp from the start of the log on, or -1.
+    fn latest_timestamp(&self, state: MutexGuard<'_, State>) -> Result<i64, LogError> {
+        let first = state.segment_of(state.start);
+        let later = state.segments[first + 1..].iter().map(|segment| segment.max_timestamp).max().unwrap_or(-1);
+        let (segment, start) = (&state.segments[first], state.start);
+        if start == segment.base || segment.max_timestamp <= later {
+            return Ok(later.max(segment.max_timestamp));
+        }
+        // A part of this segment is deleted, perhaps the one with its latest record.
+        let view = self.view(&state, first, true, false)?;
+        drop(state);
+        let mut scan = Scan::new(&view.log, self.position(&view, start)?, view.segment.size, SMALL);
+        let mut latest = later;
+        while let Some(found) = scan.next().map_err(|stop| self.damaged(&view, stop))? {
+            if found.header.base_offset() >= start {
+                latest = latest.max(found.header.max_timestamp());
+                continue;
+            }
+            let records = records_of(&mut scan, &found).map_err(|stop| self.damaged(&view, stop))?;
+            let left = records.iter().map_while(Result::ok).filter(|record| record.offset >= start);
+            latest = left.map(|record| record.timestamp).fold(latest, i64::max);
+        }
+        Ok(latest)
     }
 
     /// The first record at or after the start of the log that is of `time` or later.
@@ -97,16 +119,12 @@ impl Log {
         time: i64,
         start: i64,
     ) -> Result<Option<Position>, Stop> {
-        let torn = |why: String| Stop::Torn { position: found.position, why };
-        let mut bytes = scan.read(found)?;
-        let batch = Batch::split(&mut bytes).map_err(|error: BatchError| torn(error.to_string()))?;
-        let Some(batch) = batch else { return Ok(None) };
-        let records = Records::read(&batch, validate::DECOMPRESSED_LIMIT).map_err(|error| torn(error.to_string()))?;
+        let records = records_of(scan, found)?;
         for record in &records {
-            let record = record.map_err(|error| torn(error.to_string()))?;
+            let record = record.map_err(|error| torn(found, &error))?;
             if record.timestamp >= time && record.offset >= start {
-                let (offset, timestamp, leader_epoch) = (record.offset, record.timestamp, batch.leader_epoch());
-                return Ok(Some(Position { offset, timestamp, leader_epoch }));
+                let leader_epoch = found.header.leader_epoch();
+                return Ok(Some(Position { offset: record.offset, timestamp: record.timestamp, leader_epoch }));
             }
         }
         Ok(None)

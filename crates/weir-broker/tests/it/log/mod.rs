@@ -1,6 +1,12 @@
 //! The log of a partition through its interface: what goes in comes out, whatever happens in between.
 
 mod append;
+mod compact;
+mod faults;
+mod producers;
+mod recover;
+mod retention;
+mod times;
 
 use bytes::Bytes;
 use std::path::Path;
