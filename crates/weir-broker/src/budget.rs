@@ -1,9 +1,11 @@
 //! Memory that connections share, so that clients that are slow or mean cannot take all of it.
 //!
-//! Who needs bytes takes a [`Grant`] first and waits while there are none. Many that each hold a part and wait for the rest would
-//! wait forever; therefore one at a time may go beyond the budget. While anybody waits, the budget is [`Budget::is_pressed`], and
-//! whoever holds memory for a client that is slow gives that client up.
+//! Who needs bytes takes a [`Grant`] first and waits while there are none; of those who wait, the one that will want least in the end
+//! comes first, so that large claims do not hold up small requests. Many that each hold a part and wait for the rest would wait
+//! forever; therefore one at a time may go beyond the budget. While anybody waits, the budget is [`Budget::is_pressed`], and
+//! whoever holds memory for a client that does not move gives that client up.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -12,14 +14,28 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub(crate) struct Budget {
     state: Mutex<State>,
-    freed: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     free: usize,
-    waiting: usize,
+    /// Whether somebody has gone beyond.
     beyond: bool,
+    /// Those who wait: what each will want in the end, and a number of its own.
+    waiting: BTreeMap<(usize, u64), Arc<Notify>>,
+    next: u64,
+}
+
+impl State {
+    fn wake_first(&self) {
+        if let Some((_, first)) = self.waiting.first_key_value() {
+            first.notify_one();
+        }
+    }
+
+    fn is_first(&self, place: (usize, u64)) -> bool {
+        self.waiting.first_key_value().is_none_or(|(first, _)| place <= *first)
+    }
 }
 
 /// Bytes that were taken; they go back when it is dropped.
@@ -30,19 +46,26 @@ pub(crate) struct Grant {
     beyond: bool,
 }
 
-/// Counts one that waits, however the wait ends.
-struct Waiting<'a>(&'a Budget);
+/// A place among those who wait; given up however the wait ends.
+struct Place<'a> {
+    budget: &'a Budget,
+    place: (usize, u64),
+    turn: Arc<Notify>,
+}
 
-impl Drop for Waiting<'_> {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.state().waiting -= 1;
+        let mut state = self.budget.state();
+        state.waiting.remove(&self.place);
+        // There may be enough for the next one as well.
+        state.wake_first();
     }
 }
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Arc<Budget> {
-        let state = Mutex::new(State { free: bytes, waiting: 0, beyond: false });
-        Arc::new(Budget { state, freed: Notify::new() })
+        let state = State { free: bytes, beyond: false, waiting: BTreeMap::new(), next: 0 };
+        Arc::new(Budget { state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -52,12 +75,20 @@ impl Budget {
     /// Whether somebody waits for bytes, or goes beyond.
     pub(crate) fn is_pressed(&self) -> bool {
         let state = self.state();
-        state.waiting > 0 || state.beyond
+        state.beyond || !state.waiting.is_empty()
     }
 
     /// A grant of nothing, to be grown.
     pub(crate) fn grant(self: &Arc<Budget>) -> Grant {
         Grant { budget: Arc::clone(self), size: 0, beyond: false }
+    }
+
+    fn place(&self, claim: usize) -> Place<'_> {
+        let mut state = self.state();
+        state.next += 1;
+        let (place, turn) = ((claim, state.next), Arc::new(Notify::new()));
+        state.waiting.insert(place, Arc::clone(&turn));
+        Place { budget: self, place, turn }
     }
 }
 
@@ -67,68 +98,60 @@ impl Grant {
         self.size
     }
 
-    /// Takes bytes up to this size if that is possible at once; within the budget only.
+    /// Takes bytes up to this size if that is possible at once, and nobody who will want less waits.
     pub(crate) fn try_grow(&mut self, size: usize) -> bool {
-        let Some(more) = size.checked_sub(self.size).filter(|more| *more > 0) else { return true };
-        let mut state = self.budget.state();
-        let fits = state.free >= more;
-        if fits {
-            state.free -= more;
-        }
-        drop(state);
-        if fits || self.beyond {
-            // What goes beyond is not counted against the budget.
-            self.size = if fits { size } else { self.size };
-            return true;
-        }
-        false
+        self.take(size, (size, 0))
     }
 
-    /// Takes bytes up to this size, and waits for them.
-    pub(crate) async fn grow(&mut self, size: usize) {
-        if self.try_grow(size) {
+    fn take(&mut self, size: usize, place: (usize, u64)) -> bool {
+        let Some(more) = size.checked_sub(self.size).filter(|more| *more > 0) else { return true };
+        if self.beyond {
+            // What goes beyond is not counted.
+            return true;
+        }
+        let mut state = self.budget.state();
+        if state.free < more || !state.is_first(place) {
+            return false;
+        }
+        state.free -= more;
+        self.size = size;
+        true
+    }
+
+    fn go_beyond(&mut self, place: (usize, u64)) -> bool {
+        let mut state = self.budget.state();
+        self.beyond = !state.beyond && state.is_first(place);
+        state.beyond |= self.beyond;
+        self.beyond
+    }
+
+    /// Takes bytes up to this size, and waits for them. `claim` is what will be wanted in the end.
+    pub(crate) async fn grow(&mut self, size: usize, claim: usize) {
+        if self.take(size, (claim, 0)) {
             return;
         }
         let budget = Arc::clone(&self.budget);
-        budget.state().waiting += 1;
-        let _waiting = Waiting(&budget);
-        loop {
-            // Registered before the look, so that what is freed in between wakes.
-            let freed = budget.freed.notified();
-            if self.try_grow(size) {
-                return;
-            }
-            if self.go_beyond() {
-                return;
-            }
-            freed.await;
+        let place = budget.place(claim);
+        while !self.take(size, place.place) && !self.go_beyond(place.place) {
+            place.turn.notified().await;
         }
-    }
-
-    fn go_beyond(&mut self) -> bool {
-        let mut state = self.budget.state();
-        self.beyond = !std::mem::replace(&mut state.beyond, true);
-        self.beyond
     }
 
     /// Gives bytes back, down to this size.
     pub(crate) fn shrink(&mut self, size: usize) {
         let less = self.size.saturating_sub(size);
-        if less == 0 && !(self.beyond && size == 0) {
+        let returns = self.beyond && size == 0;
+        if less == 0 && !returns {
             return;
         }
+        self.size -= less;
         let mut state = self.budget.state();
         state.free += less;
-        if self.beyond && size == 0 {
+        if returns {
             state.beyond = false;
             self.beyond = false;
         }
-        let waiting = state.waiting > 0;
-        drop(state);
-        self.size -= less;
-        if waiting {
-            self.budget.freed.notify_waiters();
-        }
+        state.wake_first();
     }
 }
 
@@ -141,23 +164,24 @@ impl Drop for Grant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+    use tokio::time::timeout;
 
     #[tokio::test]
     async fn bytes_go_round_and_one_at_a_time_goes_beyond() {
         let budget = Budget::new(100);
         let mut first = budget.grant();
-        first.grow(60).await;
+        first.grow(60, 60).await;
         let mut second = budget.grant();
         assert!(!second.try_grow(60));
         assert!(second.try_grow(40));
         assert!(!budget.is_pressed());
-        second.grow(1000).await;
+        second.grow(1000, 1000).await;
         assert!(budget.is_pressed());
         let mut third = budget.grant();
-        let waits = tokio::time::timeout(std::time::Duration::from_millis(10), third.grow(10)).await;
-        assert!(waits.is_err());
+        assert!(timeout(Duration::from_millis(10), third.grow(10, 10)).await.is_err());
         let waiting = tokio::spawn(async move {
-            third.grow(10).await;
+            third.grow(10, 10).await;
             third.size()
         });
         tokio::task::yield_now().await;
@@ -166,5 +190,30 @@ mod tests {
         drop(second);
         assert!(!budget.is_pressed());
         assert_eq!(budget.state().free, 100);
+    }
+
+    #[tokio::test]
+    async fn who_will_want_least_comes_first() {
+        let budget = Budget::new(100);
+        let mut held = budget.grant();
+        held.grow(100, 100).await;
+        let mut beyond = budget.grant();
+        beyond.grow(1, 1).await;
+        let (done, mut order) = tokio::sync::mpsc::unbounded_channel();
+        for claim in [3000, 20, 1000] {
+            let (mut grant, done) = (budget.grant(), done.clone());
+            tokio::spawn(async move {
+                grant.grow(60, claim).await;
+                done.send(claim).unwrap();
+            });
+            tokio::task::yield_now().await;
+        }
+        // Nobody pushes in before one that wants less.
+        held.shrink(90);
+        assert!(!budget.grant().try_grow(30));
+        held.shrink(0);
+        for expect in [20, 1000, 3000] {
+            assert_eq!(order.recv().await, Some(expect));
+        }
     }
 }

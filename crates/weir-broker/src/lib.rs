@@ -71,8 +71,15 @@ pub enum StartError {
 /// A broker that runs. When it is dropped without [`Broker::stop`] it ends as if it was killed, which harms nothing.
 pub struct Broker {
     node: Arc<Node>,
-    accepting: JoinHandle<()>,
-    timers: [JoinHandle<()>; 2],
+    /// What accepts connections, and what keeps time.
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.node.stop();
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
 }
 
 impl std::fmt::Debug for Broker {
@@ -108,9 +115,12 @@ impl Broker {
             topics = node.topics().all().len(),
             "broker started"
         );
-        let accepting = tokio::spawn(net::accept(listener, Arc::clone(&node)));
-        let timers = [tokio::spawn(Arc::clone(&node).keep_time()), tokio::spawn(Arc::clone(&node).look_after())];
-        Ok(Broker { node, accepting, timers })
+        let tasks = vec![
+            tokio::spawn(net::accept(listener, Arc::clone(&node))),
+            tokio::spawn(Arc::clone(&node).keep_time()),
+            tokio::spawn(Arc::clone(&node).look_after()),
+        ];
+        Ok(Broker { node, tasks })
     }
 
     /// Where it listens.
@@ -133,16 +143,14 @@ impl Broker {
     }
 
     /// Ends requests that run, writes down what recovery would have to find out, and lets the folder go.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.node.stop();
-        if let Err(error) = self.accepting.await {
-            tracing::error!(%error, "serving connections ended badly");
+        for task in std::mem::take(&mut self.tasks) {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task of the broker ended badly");
+            }
         }
-        for timer in self.timers {
-            // It has nothing to lose.
-            let _ = timer.await;
-        }
-        let node = self.node;
+        let node = Arc::clone(&self.node);
         let closing = tokio::task::spawn_blocking(move || {
             node.close();
             tracing::info!("broker stopped");

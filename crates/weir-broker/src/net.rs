@@ -73,6 +73,8 @@ pub(crate) enum Closed {
     SlowAnswer(usize),
     #[error("bytes that are no request: {0}")]
     Malformed(#[from] WireError),
+    #[error("an answer that its version cannot carry: {0}")]
+    Answer(WireError),
     #[error("{0}")]
     Refused(String),
 }
@@ -212,9 +214,9 @@ impl Connection {
         let room = there.clamp(CHUNK, lacking.max(CHUNK));
         let beyond = (there + room).saturating_sub(self.node.config().limits.request_share);
         let mut waited = Duration::ZERO;
-        if beyond > self.memory.size() && !self.memory.try_grow(beyond) {
+        if beyond > self.memory.size() {
             let start = Instant::now();
-            self.memory.grow(beyond).await;
+            self.memory.grow(beyond, there + lacking).await;
             waited = start.elapsed();
         }
         self.buffer.reserve(room);
@@ -229,15 +231,16 @@ impl Connection {
             match timeout_at(tick, self.stream.read_buf(&mut self.buffer)).await {
                 Ok(Ok(0)) if self.buffer.is_empty() => return Err(Closed::End),
                 Ok(Ok(0)) => return Err(Closed::Cut),
+                Ok(Ok(_)) if self.node.request_memory().is_pressed() && is_slow(begun, self.buffer.len()) => {
+                    return Err(Closed::SlowRequest(self.buffer.len()));
+                }
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) => return Err(error.into()),
-                Err(_) => {
-                    let there = self.buffer.len();
-                    let slow = self.node.request_memory().is_pressed() && is_slow(begun, there);
-                    if slow || Instant::now() >= deadline {
-                        return Err(Closed::SlowRequest(there));
-                    }
+                // Nothing came for a while. When memory is short, it is needed for others.
+                Err(_) if Instant::now() >= deadline || self.node.request_memory().is_pressed() => {
+                    return Err(Closed::SlowRequest(self.buffer.len()));
                 }
+                Err(_) => {}
             }
         }
     }
@@ -288,15 +291,15 @@ impl Connection {
             let mut wrote = match timeout_at(tick, self.stream.write_vectored(&slices[..count])).await {
                 Ok(Ok(0)) => return Err(Closed::End),
                 Ok(wrote) => wrote?,
-                Err(_) => {
-                    let slow = self.node.response_memory().is_pressed() && is_slow(begun, sent);
-                    if slow || Instant::now() >= deadline {
-                        return Err(Closed::SlowAnswer(size));
-                    }
-                    0
+                Err(_) if Instant::now() >= deadline || self.node.response_memory().is_pressed() => {
+                    return Err(Closed::SlowAnswer(size));
                 }
+                Err(_) => 0,
             };
             sent += wrote;
+            if self.node.response_memory().is_pressed() && is_slow(begun, sent) {
+                return Err(Closed::SlowAnswer(size));
+            }
             while wrote > 0 {
                 let step = wrote.min(pieces[first].len());
                 pieces[first].advance(step);

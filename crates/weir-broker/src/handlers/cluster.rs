@@ -150,8 +150,9 @@ fn page(topic: &Topic, first: usize, room: usize) -> (DescribeTopicPartitionsRes
         leader_epoch: LEADER_EPOCH,
         replica_nodes: vec![NODE_ID],
         isr_nodes: vec![NODE_ID],
-        eligible_leader_replicas: None,
-        last_known_elr: None,
+        // Java's client cannot take a null here, though the protocol allows it.
+        eligible_leader_replicas: Some(Vec::new()),
+        last_known_elr: Some(Vec::new()),
         offline_replicas: Vec::new(),
     });
     let page = DescribeTopicPartitionsResponseTopic {

@@ -138,7 +138,7 @@ impl Reading {
                     if wanted > 0 || at_least_one {
                         let held = self.memory.size();
                         if bytes == 0 {
-                            self.memory.grow(held + wanted).await;
+                            self.memory.grow(held + wanted, held + wanted).await;
                         } else if !self.memory.try_grow(held + wanted) {
                             fill(&mut slots[at], positions(log));
                             continue;

@@ -226,7 +226,7 @@ fn answer<M: Message>(call: &Call<'_>, response: &M) -> Result<Answer, Closed> {
 }
 
 fn answer_in<M: Message>(response: &M, version: i16, correlation_id: i32) -> Result<Answer, Closed> {
-    let pieces = response_frame(response, version, correlation_id)?;
+    let pieces = response_frame(response, version, correlation_id).map_err(Closed::Answer)?;
     Ok(Answer { pieces, ..Answer::default() })
 }
 

@@ -47,7 +47,8 @@ pub(crate) fn list(node: &Arc<Node>, version: i16, request: ListOffsetsRequest) 
                 Ok(Some(found)) => {
                     response.offset = found.offset;
                     response.timestamp = found.timestamp;
-                    response.leader_epoch = found.leader_epoch;
+                    // Older versions cannot say it.
+                    response.leader_epoch = if version >= 4 { found.leader_epoch } else { -1 };
                 }
                 Ok(None) => {}
                 Err(code) => response.error_code = code,
