@@ -73,11 +73,8 @@ async fn the_old_way_to_alter_sets_everything() {
     let mut client = lab.client().await;
     client.create("orders", 1, &[("retention.ms", "7"), ("segment.ms", "8")]).await;
     let config = AlterableConfig { name: Text::from_static("segment.ms"), value: Some(Text::from_static("9")) };
-    let resource = AlterConfigsResource {
-        resource_type: 2,
-        resource_name: Text::from_static("orders"),
-        configs: vec![config],
-    };
+    let resource =
+        AlterConfigsResource { resource_type: 2, resource_name: Text::from_static("orders"), configs: vec![config] };
     let request = AlterConfigsRequest { resources: vec![resource], validate_only: false };
     let response: AlterConfigsResponse = client.call(2, &request).await;
     assert_eq!(response.responses[0].error_code, ErrorCode::NONE);
@@ -91,7 +88,10 @@ async fn what_the_broker_is_told_holds_for_topics_without_their_own_also_after_a
     let mut client = lab.client().await;
     client.create("orders", 1, &[]).await;
     client.create("own", 1, &[("max.message.bytes", "1000")]).await;
-    assert_eq!(alter(&mut client, (4, "2"), &[("message.max.bytes", 0, Some("9"))], false).await, ErrorCode::INVALID_REQUEST);
+    assert_eq!(
+        alter(&mut client, (4, "2"), &[("message.max.bytes", 0, Some("9"))], false).await,
+        ErrorCode::INVALID_REQUEST
+    );
     assert_eq!(alter(&mut client, (4, ""), &[("node.id", 0, Some("9"))], false).await, ErrorCode::INVALID_CONFIG);
     assert_eq!(alter(&mut client, (4, ""), &[("message.max.bytes", 0, Some("60"))], false).await, ErrorCode::NONE);
     assert_eq!(alter(&mut client, (4, "1"), &[("message.max.bytes", 0, Some("50"))], false).await, ErrorCode::NONE);

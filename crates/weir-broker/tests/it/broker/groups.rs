@@ -191,7 +191,8 @@ async fn groups_are_listed_described_and_deleted() {
     assert_eq!(response.topics[0].partitions[0].error_code, ErrorCode::NONE);
     let response: ListGroupsResponse = client.call(5, &ListGroupsRequest::default()).await;
     assert_eq!((&*response.groups[0].group_id, &*response.groups[0].group_state), ("group", "Empty"));
-    let request = DescribeGroupsRequest { groups: vec![Text::from_static("none")], include_authorized_operations: true };
+    let request =
+        DescribeGroupsRequest { groups: vec![Text::from_static("none")], include_authorized_operations: true };
     for (version, state, code) in [(5, "Dead", ErrorCode::NONE), (6, "Dead", ErrorCode::GROUP_ID_NOT_FOUND)] {
         let response: DescribeGroupsResponse = client.call(version, &request).await;
         assert_eq!((&*response.groups[0].group_state, response.groups[0].error_code), (state, code));

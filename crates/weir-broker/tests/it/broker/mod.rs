@@ -126,10 +126,7 @@ impl Client {
     }
 
     pub async fn create(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Uuid {
-        let request = CreateTopicsRequest {
-            topics: vec![creatable(name, partitions, configs)],
-            ..Default::default()
-        };
+        let request = CreateTopicsRequest { topics: vec![creatable(name, partitions, configs)], ..Default::default() };
         let response: CreateTopicsResponse = self.call(7, &request).await;
         let topic = &response.topics[0];
         assert_eq!(topic.error_code, ErrorCode::NONE, "{topic:?}");

@@ -38,8 +38,10 @@ async fn what_cannot_be_created_is_refused_with_the_code_of_kafka() {
     check(creatable("new", i32::MAX, &[]), ErrorCode::INVALID_PARTITIONS).await;
     check(creatable("new", 1, &[("retention.ms", "soon")]), ErrorCode::INVALID_CONFIG).await;
     check(creatable("new", 1, &[("retention", "1")]), ErrorCode::INVALID_CONFIG).await;
-    check(CreatableTopic { replication_factor: 2, ..creatable("new", 1, &[]) }, ErrorCode::INVALID_REPLICATION_FACTOR).await;
-    check(CreatableTopic { replication_factor: 0, ..creatable("new", 1, &[]) }, ErrorCode::INVALID_REPLICATION_FACTOR).await;
+    check(CreatableTopic { replication_factor: 2, ..creatable("new", 1, &[]) }, ErrorCode::INVALID_REPLICATION_FACTOR)
+        .await;
+    check(CreatableTopic { replication_factor: 0, ..creatable("new", 1, &[]) }, ErrorCode::INVALID_REPLICATION_FACTOR)
+        .await;
     check(CreatableTopic { num_partitions: 1, ..assigned(&[(0, &[1])]) }, ErrorCode::INVALID_REQUEST).await;
     check(assigned(&[(0, &[2])]), ErrorCode::INVALID_REPLICA_ASSIGNMENT).await;
     check(assigned(&[(0, &[])]), ErrorCode::INVALID_REPLICA_ASSIGNMENT).await;
@@ -53,8 +55,7 @@ async fn a_topic_named_twice_is_created_not_once() {
     let lab = Lab::start().await;
     let mut client = lab.client().await;
     let topics = vec![creatable("a", 1, &[]), creatable("b", 1, &[]), creatable("a", 2, &[])];
-    let response: CreateTopicsResponse =
-        client.call(7, &CreateTopicsRequest { topics, ..Default::default() }).await;
+    let response: CreateTopicsResponse = client.call(7, &CreateTopicsRequest { topics, ..Default::default() }).await;
     let codes: Vec<_> = response.topics.iter().map(|topic| (&*topic.name, topic.error_code)).collect();
     assert_eq!(codes, [("a", ErrorCode::INVALID_REQUEST), ("b", ErrorCode::NONE)]);
 }

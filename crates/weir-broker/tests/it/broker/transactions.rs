@@ -19,7 +19,12 @@ async fn produce(client: &mut Client, version: i16, topic: &str, records: Bytes)
     response.responses[0].partition_responses[0].error_code
 }
 
-async fn end(client: &mut Client, version: i16, (producer_id, producer_epoch): (i64, i16), committed: bool) -> EndTxnResponse {
+async fn end(
+    client: &mut Client,
+    version: i16,
+    (producer_id, producer_epoch): (i64, i16),
+    committed: bool,
+) -> EndTxnResponse {
     let request = EndTxnRequest { transactional_id: Text::from_static("tx"), producer_id, producer_epoch, committed };
     client.call(version, &request).await
 }
@@ -184,7 +189,8 @@ async fn transactions_and_producers_can_be_looked_at_and_ended_by_hand() {
         client.call(0, &DescribeTransactionsRequest { transactional_ids: ids }).await;
     assert_eq!(response.transaction_states[0].topics[0].partitions, [0]);
     assert_eq!(response.transaction_states[1].error_code, ErrorCode::TRANSACTIONAL_ID_NOT_FOUND);
-    let topics = vec![DescribeProducersTopicRequest { name: Text::from_static("orders"), partition_indexes: vec![0, 1] }];
+    let topics =
+        vec![DescribeProducersTopicRequest { name: Text::from_static("orders"), partition_indexes: vec![0, 1] }];
     let response: DescribeProducersResponse = client.call(0, &DescribeProducersRequest { topics }).await;
     let producer = &response.topics[0].partitions[0].active_producers[0];
     assert_eq!((producer.producer_id, producer.current_txn_start_offset), (id, 0));
