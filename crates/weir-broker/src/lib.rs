@@ -119,6 +119,7 @@ impl Broker {
             tokio::spawn(net::accept(listener, Arc::clone(&node))),
             tokio::spawn(Arc::clone(&node).keep_time()),
             tokio::spawn(Arc::clone(&node).look_after()),
+            tokio::spawn(Arc::clone(&node).compact()),
         ];
         Ok(Broker { node, tasks })
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use weir_wire::Text;
 
 use crate::budget::Budget;
@@ -33,6 +33,7 @@ pub(crate) struct Node {
     clock: Clock,
     request_memory: Arc<Budget>,
     response_memory: Arc<Budget>,
+    reconfigured: Notify,
     stopping: watch::Sender<bool>,
 }
 
@@ -58,6 +59,7 @@ impl Node {
             clock: Clock::new(),
             request_memory: Budget::new(config.limits.request_memory),
             response_memory: Budget::new(config.limits.response_memory),
+            reconfigured: Notify::new(),
             stopping: watch::Sender::new(false),
             folder,
             config,
@@ -114,6 +116,11 @@ impl Node {
         let memory = self.cluster.memory();
         let told = memory.configs.get("max.connections").and_then(|value| value.parse().ok());
         told.unwrap_or(self.config.limits.connections)
+    }
+
+    /// Tells those who wait when a config of the broker was changed.
+    pub(crate) fn reconfigured(&self) -> &Notify {
+        &self.reconfigured
     }
 
     /// Becomes true when the broker stops.

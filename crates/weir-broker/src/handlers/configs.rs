@@ -213,12 +213,13 @@ fn alter_broker(
     // Held against what topics have of their own first: what cannot be is not kept.
     let invalid = |error: configs::Invalid| (ErrorCode::INVALID_CONFIG, error.to_string());
     node.topics().set_dynamic(dynamic.clone()).map_err(invalid)?;
-    let kept = node.cluster().change(|memory| memory.configs = dynamic);
-    kept.map_err(|error| {
+    if let Err(error) = node.cluster().change(|memory| memory.configs = dynamic) {
         let before = node.topics().set_dynamic(node.cluster().memory().configs.clone());
         debug_assert!(before.is_ok());
-        (folder_error(&error), error.to_string())
-    })
+        return Err((folder_error(&error), error.to_string()));
+    }
+    node.reconfigured().notify_waiters();
+    Ok(())
 }
 
 /// Applies steps to overrides, each of another config.

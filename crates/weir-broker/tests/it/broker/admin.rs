@@ -266,3 +266,70 @@ async fn many_partitions_are_described_page_by_page() {
     let response: DescribeTopicPartitionsResponse = client.call(0, &request).await;
     assert_eq!(response.topics[0].error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
 }
+
+/// The values of all records of a topic's first partition.
+async fn read_all(client: &mut Client, topic: &str) -> Vec<String> {
+    let (mut all, mut next) = (Vec::new(), 0);
+    loop {
+        let part = client.fetch(topic, 0, next, Duration::ZERO).await;
+        assert_eq!(part.error_code, ErrorCode::NONE);
+        let mut records = part.records.unwrap();
+        if records.is_empty() {
+            return all;
+        }
+        all.extend(values(&records));
+        while let Some(batch) = weir_wire::batch::Batch::split(&mut records).unwrap() {
+            next = batch.last_offset() + 1;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_compacted_topic_keeps_the_last_record_of_each_key() {
+    let lab = Lab::start().await;
+    let mut client = lab.client().await;
+    let quick = [("log.cleaner.backoff.ms", 0, Some("50"))];
+    assert_eq!(alter(&mut client, (4, ""), &quick, false).await, ErrorCode::NONE);
+    let configs =
+        [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0.0"), ("internal.segment.bytes", "200")];
+    client.create("latest", 1, &configs).await;
+    for count in 0..20 {
+        let mut builder = BatchBuilder::new(Codec::None);
+        builder.push(now(), Some(b"key"), Some(format!("{count}").as_bytes()), &[]).unwrap();
+        assert_eq!(client.produce("latest", 0, builder.finish(0).unwrap()).await.error_code, ErrorCode::NONE);
+    }
+    // What lies in the newest segment is not compacted; of all before it one record stays.
+    let compacted = async {
+        loop {
+            let left = read_all(&mut client, "latest").await;
+            assert_eq!(left.last().map(String::as_str), Some("19"));
+            if left.len() <= 4 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, compacted).await.expect("a compaction");
+}
+
+#[tokio::test]
+async fn records_past_their_retention_go() {
+    let lab = Lab::start().await;
+    let mut client = lab.client().await;
+    client.create("short", 1, &[("retention.ms", "1"), ("internal.segment.bytes", "200")]).await;
+    let mut builder = BatchBuilder::new(Codec::None);
+    builder.push(1, None, Some(b"old"), &[]).unwrap();
+    assert_eq!(client.produce("short", 0, builder.finish(0).unwrap()).await.error_code, ErrorCode::NONE);
+    let gone = async {
+        loop {
+            let part = client.fetch("short", 0, 0, Duration::ZERO).await;
+            if part.error_code == ErrorCode::OFFSET_OUT_OF_RANGE {
+                break;
+            }
+            assert_eq!(values(part.records.as_ref().unwrap()), ["old"]);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("the end of the record");
+    assert_eq!(client.end_offset("short", 0, 0).await, 1);
+}

@@ -104,9 +104,12 @@ async fn records_sent_without_acks_are_kept_when_their_client_leaves_at_once() {
     }
     client.stream.shutdown().await.unwrap();
     let mut other = lab.client().await;
-    while other.end_offset("orders", 0, 0).await < 10 {
-        tokio::task::yield_now().await;
-    }
+    let arrived = async {
+        while other.end_offset("orders", 0, 0).await < 10 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, arrived).await.expect("all records");
 }
 
 #[tokio::test]
