@@ -291,15 +291,36 @@ pub struct QuarantineReplay {
 /// `weir up`.
 #[derive(Debug, Args)]
 pub struct Up {
-    /// The Kafka to run on.
-    #[command(flatten)]
-    pub kafka: KafkaArgs,
-    /// Address of the schema registry that is started.
+    /// A Kafka that runs already, as host:port[,host:port]; without it the embedded broker is started.
+    #[arg(long, env = "WEIR_KAFKA")]
+    pub kafka: Option<String>,
+    /// A librdkafka property as name=value, for --kafka. Can be repeated.
+    #[arg(long = "kafka-property", env = "WEIR_KAFKA_PROPERTIES", value_delimiter = ';')]
+    pub kafka_properties: Vec<String>,
+    /// Base URL of a schema registry that runs already; without it ours is started.
+    #[arg(long, env = "WEIR_REGISTRY")]
+    pub registry: Option<String>,
+    /// Address of the embedded broker.
+    #[arg(long, default_value = "127.0.0.1:9092")]
+    pub broker_listen: SocketAddr,
+    /// Address of our schema registry.
     #[arg(long, default_value = "127.0.0.1:8081")]
     pub registry_listen: SocketAddr,
     /// Address of the enforcer's metrics and health.
     #[arg(long, default_value = "127.0.0.1:9464")]
     pub enforcer_listen: SocketAddr,
+    /// Folder of everything that is kept.
+    #[arg(long, default_value = ".weir")]
+    pub data: PathBuf,
+    /// Keep nothing: the data goes with the process.
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// Folder for what is not kept.
+    #[arg(long, env = "TMPDIR", default_value = "/tmp", hide = true)]
+    pub temporary: PathBuf,
+    /// When the embedded broker acknowledges: once the system has the bytes, which outlasts a crash of the process, or once the disk has.
+    #[arg(long, value_enum, default_value_t = Flush::Os)]
+    pub flush: Flush,
     /// The contracts to apply.
     #[arg(long, default_value = "contracts")]
     pub contracts: PathBuf,
@@ -318,6 +339,24 @@ pub struct Up {
     /// No live table: print `ready` when all is running, then only what goes wrong.
     #[arg(long)]
     pub headless: bool,
+}
+
+/// When the embedded broker acknowledges a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Flush {
+    /// The operating system has the bytes.
+    Os,
+    /// The disk has the bytes.
+    Fsync,
+}
+
+impl From<Flush> for weir_broker::Flush {
+    fn from(flush: Flush) -> weir_broker::Flush {
+        match flush {
+            Flush::Os => weir_broker::Flush::Os,
+            Flush::Fsync => weir_broker::Flush::Fsync,
+        }
+    }
 }
 
 /// `weir completions`.

@@ -24,7 +24,14 @@ impl Kafka {
     /// within 8 s.
     pub fn connect(arguments: &KafkaArgs) -> Result<Kafka, Failure> {
         let properties = properties(&arguments.kafka_properties)?;
-        let config = ClusterConfig::new(&arguments.kafka, properties).map_err(|e| Failure::Usage(e.to_string()))?;
+        Kafka::reach(ClusterConfig::new(&arguments.kafka, properties).map_err(|e| Failure::Usage(e.to_string()))?)
+    }
+
+    /// Connects to a cluster whose settings are known to be usable.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`] when the cluster does not answer within 8 s.
+    pub fn reach(config: ClusterConfig) -> Result<Kafka, Failure> {
         let admin = Admin::new(&config).map_err(|e| failure(&config, e))?.with_timeout(PATIENCE);
         admin.ping().map_err(|e| failure(&config, e))?;
         Ok(Kafka { config, admin })

@@ -6,10 +6,12 @@
 //! 70 anything else.
 
 pub mod args;
+pub mod mesh;
 pub mod retail;
 
 mod apply;
 mod check;
+mod company;
 mod completions;
 mod consume;
 mod contracts;

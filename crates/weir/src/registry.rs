@@ -38,6 +38,11 @@ impl Registry {
         Ok(Registry { address: address.trim_end_matches('/').to_owned(), client, runtime })
     }
 
+    /// Its base URL, without a slash at the end.
+    pub fn url(&self) -> &str {
+        &self.address
+    }
+
     /// The client itself, for who must not wait.
     pub fn client(&self) -> &weir_registry::Registry {
         &self.client

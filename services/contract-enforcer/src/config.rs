@@ -95,15 +95,39 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Checks the settings.
+    /// Defaults for a cluster: instance 0 of the group `contract-enforcer`, a worker per core, a free port of this machine.
     ///
     /// # Errors
-    /// [`ConfigError`] naming the first setting that cannot be used and what it should be.
-    pub fn new(raw: Raw) -> Result<Config, ConfigError> {
-        let registry = raw.registry.trim_end_matches('/').to_owned();
-        if !(registry.starts_with("http://") || registry.starts_with("https://")) {
-            return Err(ConfigError::Registry(raw.registry));
+    /// [`ConfigError::Registry`] where `registry` is no http or https URL.
+    pub fn new(cluster: ClusterConfig, registry: &str) -> Result<Config, ConfigError> {
+        let url = registry.trim_end_matches('/');
+        if !(url.starts_with("http://") || url.starts_with("https://")) {
+            return Err(ConfigError::Registry(registry.to_owned()));
         }
+        Ok(Config {
+            cluster,
+            registry: url.to_owned(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            group: "contract-enforcer".to_owned(),
+            instance: "0".to_owned(),
+            workers: cores(),
+            contracts_topic: weir_contract::CONTRACTS_TOPIC.to_owned(),
+            commit_interval: Duration::from_millis(100),
+            session_timeout: Duration::from_secs(10),
+            drain: Duration::from_secs(20),
+        })
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+impl TryFrom<Raw> for Config {
+    type Error = ConfigError;
+
+    /// Checks the settings; the error names the first that cannot be used and what it should be.
+    fn try_from(raw: Raw) -> Result<Config, ConfigError> {
         for (setting, name) in
             [("group", &raw.group), ("instance", &raw.instance), ("contracts-topic", &raw.contracts_topic)]
         {
@@ -120,18 +144,17 @@ impl Config {
             )),
         });
         let properties = properties.collect::<Result<Vec<_>, _>>()?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let defaults = Config::new(ClusterConfig::new(&raw.kafka, properties)?, &raw.registry)?;
         Ok(Config {
-            cluster: ClusterConfig::new(&raw.kafka, properties)?,
-            registry,
             listen: raw.listen,
             group: raw.group,
             instance: raw.instance,
-            workers: if raw.workers == 0 { cores } else { raw.workers },
+            workers: if raw.workers == 0 { defaults.workers } else { raw.workers },
             contracts_topic: raw.contracts_topic,
             commit_interval: Duration::from_millis(raw.commit_interval_ms),
             session_timeout: Duration::from_millis(raw.session_timeout_ms),
             drain: Duration::from_secs(raw.drain_s),
+            ..defaults
         })
     }
 }

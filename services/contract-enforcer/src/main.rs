@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     };
     let logs = raw.log_format.parse().map_err(anyhow::Error::msg);
     let logs = logs.and_then(|format| weir_telemetry::init_logs(format, &raw.log).map_err(Into::into));
-    let config = match logs.and_then(|()| Config::new(raw).map_err(Into::into)) {
+    let config = match logs.and_then(|()| Config::try_from(raw).map_err(Into::into)) {
         Ok(config) => config,
         Err(e) => return wrong(&e),
     };

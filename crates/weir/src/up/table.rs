@@ -1,25 +1,7 @@
 //! The live table: counts in, lines out. It knows neither the enforcer nor the terminal.
 
+use crate::mesh::Product;
 use crate::output::thousands;
-
-/// What is known of one product at one moment. Counts run from the start of the process.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Product {
-    /// The product topic.
-    pub topic: String,
-    /// Events read from the landing topic.
-    pub received: u64,
-    /// Events written to the product topic, marked ones included.
-    pub accepted: u64,
-    /// Those of the accepted that are marked.
-    pub warned: u64,
-    /// Events written to the quarantine topic.
-    pub quarantined: u64,
-    /// Events that wait in the landing topic, where it is known.
-    pub lag: Option<u64>,
-    /// Broken promises and how often each broke, most often first.
-    pub reasons: Vec<(String, u64)>,
-}
 
 /// How many reasons a line names.
 const REASONS: usize = 3;

@@ -46,7 +46,7 @@ impl World {
     /// Starts an enforcer and waits until it is ready.
     pub fn enforce(&mut self) {
         let line = ["enforcer", "--kafka", &self.bootstrap, "--registry", &self.registry, "--listen", "127.0.0.1:0"];
-        let config = Config::new(Raw::try_parse_from(line).unwrap()).unwrap();
+        let config = Config::try_from(Raw::try_parse_from(line).unwrap()).unwrap();
         let enforcer = self.runtime.block_on(Enforcer::start(config)).unwrap();
         wait_for(PATIENCE, "the enforcer", || enforcer.health.is_ready());
         self.enforcer = Some(enforcer);

@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use weir_kafka::{Outgoing, Writer};
 
-use super::contract_of;
 use crate::Failure;
-use crate::args::Up;
 use crate::check::pick;
 use crate::contracts::ContractFile;
 use crate::decode::now;
 use crate::encode::{Encoded, Encoder};
 use crate::kafka::Kafka;
+use crate::mesh;
 use crate::output::say;
 use crate::produce::ids;
 use crate::registry::Registry;
@@ -55,7 +54,7 @@ impl Emitter {
     /// # Errors
     /// [`Failure`] when a product's schema is not registered or the writer cannot be made.
     pub fn start(
-        arguments: &Up,
+        company: &mesh::Company,
         files: &[ContractFile],
         kafka: &Kafka,
         registry: &Registry,
@@ -72,14 +71,14 @@ impl Emitter {
             lines.insert(product, Line { topic, encoder: Encoder::new(&object, value_id, key_id)? });
         }
         let writer = Writer::open(kafka.config(), IN_FLIGHT).map_err(|error| kafka.failure(error))?;
-        let generator = Generator::new(arguments.seed, now()).with_shares(shares(arguments.broken));
+        let generator = Generator::new(company.seed, now()).with_shares(shares(company.broken));
         let stopping = Arc::new(AtomicBool::new(false));
         let failed = Arc::new(Mutex::new(None));
         let company = Company {
             generator,
             lines,
             writer,
-            rate: f64::from(arguments.rate),
+            rate: f64::from(company.rate),
             stopping: stopping.clone(),
             failed: failed.clone(),
             encoded: Encoded::default(),
@@ -206,6 +205,14 @@ impl Company {
             Err(error) => Err(Failure::other(error.to_string())),
         }
     }
+}
+
+/// The contract file of a product topic.
+fn contract_of<'f>(files: &'f [ContractFile], topic: &str) -> Option<&'f ContractFile> {
+    let governs = |file: &&ContractFile| {
+        file.compiled.iter().flat_map(|contract| &contract.objects).any(|object| object.topic() == topic)
+    };
+    files.iter().find(governs)
 }
 
 #[cfg(test)]
