@@ -1,4 +1,6 @@
-//! A real Apache Kafka for one test binary or one test: a single KRaft node from the jars that `compose/kafka/fetch` puts in place.
+//! A Kafka for one test binary or one test: the embedded broker as a process of its own, or a real Apache Kafka, a single KRaft node
+//! from the jars that `compose/kafka/fetch` puts in place. A suite cannot tell which of the two it runs on; `WEIR_TEST_BROKER` in the
+//! environment of the test run does, `embedded` where it is not set, `apache`.
 //!
 //! It holds no client. Tests bring their own: librdkafka, Java, Python.
 
@@ -19,24 +21,38 @@ const CLUSTER_ID: &str = "WeirTestkitCluster000A";
 const START: Duration = Duration::from_secs(90);
 const STOP: Duration = Duration::from_secs(30);
 
-/// One Apache Kafka broker on free ports of 127.0.0.1 with its data in a temporary folder.
+/// Which broker a cluster is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Apache Kafka.
+    Apache,
+    /// The embedded broker of weir-broker.
+    Embedded,
+}
+
+/// One broker on free ports of 127.0.0.1 with its data in a temporary folder.
 ///
 /// Dropping it kills the broker and removes the data.
 #[derive(Debug)]
 pub struct Cluster {
     broker: Option<Process>,
     folder: TempDir,
-    libs: PathBuf,
+    program: Program,
+    properties: Vec<(String, String)>,
     port: u16,
 }
 
-/// Whether a broker can be started here. The error says what is missing and how to get it.
-pub fn available() -> Result<(), String> {
-    libs().map(|_| ())
+/// What is run.
+#[derive(Clone, Debug)]
+enum Program {
+    /// The folder of jars.
+    Apache(PathBuf),
+    /// The example `broker` of weir-broker.
+    Embedded(PathBuf),
 }
 
 impl Cluster {
-    /// Starts a broker and waits until it answers.
+    /// Starts a broker and waits until it answers: the one that `WEIR_TEST_BROKER` asks for.
     ///
     /// `None`, after saying so on stderr, where Kafka or Java is absent: the test is skipped. With `WEIR_REQUIRE_KAFKA=1` in the environment absence is
     /// a failure, so that a test run that must have Kafka cannot pass without it.
@@ -54,15 +70,28 @@ impl Cluster {
     /// As [`Cluster::start`].
     #[track_caller]
     pub fn start_with(properties: &[(&str, &str)]) -> Option<Cluster> {
-        match libs() {
-            Ok(libs) => {
-                Some(Cluster::launch(libs, properties).unwrap_or_else(|error| panic!("Kafka did not start: {error}")))
-            }
-            Err(reason) => {
-                absent(&reason);
-                None
-            }
-        }
+        Cluster::start_kind(chosen(), properties)
+    }
+
+    /// As [`Cluster::start_with`], of the kind that is given.
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    #[track_caller]
+    pub fn start_kind(kind: Kind, properties: &[(&str, &str)]) -> Option<Cluster> {
+        let program = match kind {
+            Kind::Embedded => Program::Embedded(embedded()),
+            Kind::Apache => match libs() {
+                Ok(libs) => Program::Apache(libs),
+                Err(reason) => {
+                    absent(&reason);
+                    return None;
+                }
+            },
+        };
+        let properties = properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let started = Cluster::launch(program, properties);
+        Some(started.unwrap_or_else(|error| panic!("the broker did not start: {error}")))
     }
 
     /// One broker for all tests of this test binary; each test uses topics of its own. `None` as for [`Cluster::start`].
@@ -75,28 +104,39 @@ impl Cluster {
         SHARED.get_or_init(Cluster::start).as_ref()
     }
 
-    fn launch(libs: PathBuf, properties: &[(&str, &str)]) -> io::Result<Cluster> {
+    fn launch(program: Program, properties: Vec<(String, String)>) -> io::Result<Cluster> {
         let folder = tempfile::Builder::new().prefix("weir-kafka-").tempdir()?;
-        let (port, controller) = (free_port(), free_port());
-        let mut text = format!(
-            "{PROPERTIES}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
-             controller.quorum.voters=1@127.0.0.1:{controller}\n\
-             log.dirs={}\n",
-            folder.path().join("log").display()
-        );
-        for (name, value) in properties {
-            text += &format!("{name}={value}\n");
-        }
-        fs::write(folder.path().join("server.properties"), text)?;
-        let mut cluster = Cluster { broker: None, folder, libs, port };
-        let formatted = cluster.java(&["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])?.status()?;
-        if !formatted.success() {
-            return Err(io::Error::other(cluster.last_words()));
+        let mut cluster = Cluster { broker: None, folder, program, properties, port: free_port() };
+        if let Program::Apache(libs) = &cluster.program {
+            let (port, controller) = (cluster.port, free_port());
+            let mut text = format!(
+                "{PROPERTIES}\n\
+                 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+                 advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+                 controller.quorum.voters=1@127.0.0.1:{controller}\n\
+                 log.dirs={}\n",
+                cluster.log_dir().display()
+            );
+            for (name, value) in &cluster.properties {
+                text += &format!("{name}={value}\n");
+            }
+            fs::write(cluster.folder.path().join("server.properties"), text)?;
+            let formatted =
+                cluster.java(libs, &["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])?.status()?;
+            if !formatted.success() {
+                return Err(io::Error::other(cluster.last_words()));
+            }
         }
         cluster.restart();
         Ok(cluster)
+    }
+
+    /// Which broker it is.
+    pub fn kind(&self) -> Kind {
+        match self.program {
+            Program::Apache(_) => Kind::Apache,
+            Program::Embedded(_) => Kind::Embedded,
+        }
     }
 
     /// `host:port`, what clients call `bootstrap.servers`.
@@ -104,9 +144,17 @@ impl Cluster {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Where the partitions lie as `<topic>-<partition>`. Only a stopped broker lets one write there.
+    /// Where the broker keeps its data. Only a stopped broker lets one write there.
     pub fn log_dir(&self) -> PathBuf {
         self.folder.path().join("log")
+    }
+
+    /// Where the segments of a partition lie.
+    pub fn partition_dir(&self, topic: &str, partition: i32) -> PathBuf {
+        match self.program {
+            Program::Apache(_) => self.log_dir().join(format!("{topic}-{partition}")),
+            Program::Embedded(_) => self.log_dir().join("topics").join(topic).join(partition.to_string()),
+        }
     }
 
     /// What the broker wrote to stdout and stderr, over all its starts.
@@ -142,27 +190,29 @@ impl Cluster {
     #[track_caller]
     pub fn restart(&mut self) {
         self.stop();
-        let started = self
-            .java(&["-Xmx384m", "kafka.Kafka"])
-            .and_then(|mut command| Process::spawn_with_folder(&mut command, self.folder.path()));
+        let command = match &self.program {
+            Program::Apache(libs) => self.java(libs, &["-Xmx384m", "kafka.Kafka"]),
+            Program::Embedded(program) => self.embedded(program),
+        };
+        let started = command.and_then(|mut command| Process::spawn_with_folder(&mut command, self.folder.path()));
         let mut broker = match started {
             Ok(broker) => broker,
-            Err(error) => panic!("java could not be started: {error}"),
+            Err(error) => panic!("the broker could not be started: {error}"),
         };
-        wait_for(START, "Kafka to answer", || {
-            assert!(broker.exited().is_none(), "Kafka ended while it started: {}", self.last_words());
+        wait_for(START, "the broker to answer", || {
+            assert!(broker.exited().is_none(), "the broker ended while it started: {}", self.last_words());
             answers(self.port).is_ok()
         });
         self.broker = Some(broker);
     }
 
     /// `java <arguments> server.properties` with the broker's class path. Compiling less eagerly halves the CPU time of a short life.
-    fn java(&self, arguments: &[&str]) -> io::Result<Command> {
+    fn java(&self, libs: &Path, arguments: &[&str]) -> io::Result<Command> {
         let output: File = OpenOptions::new().create(true).append(true).open(self.output())?;
         let mut command = Command::new("java");
         command
             .arg("-cp")
-            .arg(self.libs.join("*"))
+            .arg(libs.join("*"))
             .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"])
             .args(arguments)
             .arg(self.folder.path().join("server.properties"))
@@ -173,12 +223,54 @@ impl Cluster {
         Ok(command)
     }
 
+    fn embedded(&self, program: &Path) -> io::Result<Command> {
+        let output: File = OpenOptions::new().create(true).append(true).open(self.output())?;
+        let mut command = Command::new(program);
+        command.args(["--listen", &format!("127.0.0.1:{}", self.port), "--data"]).arg(self.log_dir());
+        for (name, value) in &self.properties {
+            command.args(["--set", &format!("{name}={value}")]);
+        }
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        Ok(command)
+    }
+
     fn last_words(&self) -> String {
         let text = fs::read(self.output()).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
+}
+
+/// The broker that this test run is to have.
+fn chosen() -> Kind {
+    match std::env::var("WEIR_TEST_BROKER").as_deref() {
+        Ok("apache") => Kind::Apache,
+        Ok("embedded") | Err(_) => Kind::Embedded,
+        Ok(other) => panic!("WEIR_TEST_BROKER={other}: set it to embedded or apache"),
+    }
+}
+
+/// The embedded broker's program, built now: a run of one crate's tests would find none, or an old one.
+fn embedded() -> PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM
+        .get_or_init(|| {
+            let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
+            let built = Command::new(env!("CARGO"))
+                .args(["build", "--quiet", "--locked", "--package", "weir-broker", "--example", "broker"])
+                .args(profile)
+                .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
+                .stdin(Stdio::null())
+                .status();
+            assert!(built.is_ok_and(|status| status.success()), "the embedded broker could not be built");
+            // A test binary lies in `deps` beside `examples`.
+            let beside =
+                std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.join("examples/broker")));
+            let found = beside.filter(|path| path.is_file());
+            found.unwrap_or_else(|| panic!("there is no examples/broker beside the folder of the test binary"))
+        })
+        .clone()
 }
 
 /// The folder of jars, if there is one and Java runs.

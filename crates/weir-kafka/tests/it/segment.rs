@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use weir_testkit::kafka::Cluster;
+
 /// The length of a version 2 batch header (Kafka protocol guide, "Record Batch").
 const HEADER: usize = 61;
 /// Where the bytes begin that the checksum is taken over, and where it stands.
@@ -18,8 +20,8 @@ pub struct Batch {
     end: usize,
 }
 
-pub fn file(log_dir: &Path, topic: &str, partition: i32) -> PathBuf {
-    log_dir.join(format!("{topic}-{partition}")).join("00000000000000000000.log")
+pub fn file(cluster: &Cluster, topic: &str, partition: i32) -> PathBuf {
+    cluster.partition_dir(topic, partition).join("00000000000000000000.log")
 }
 
 pub fn batches(bytes: &[u8]) -> Vec<Batch> {

@@ -28,8 +28,8 @@ fn damage_becomes_one_entry_and_costs_no_other_record() {
     }
     let strange = strange::prepare(&Lab::new(cluster.bootstrap()));
     cluster.stop();
-    strange.change(&cluster.log_dir());
-    let path = |partition| -> PathBuf { file(&cluster.log_dir(), &route.source, partition) };
+    strange.change(&cluster);
+    let path = |partition| -> PathBuf { file(&cluster, &route.source, partition) };
     let flip = |bytes: &mut [u8]| bytes[..16].iter_mut().for_each(|byte| *byte ^= 0xff);
     let damage: Vec<(i32, Vec<Batch>)> = vec![
         (1, vec![patch(&path(1), 2, false, flip)]),
@@ -42,7 +42,7 @@ fn damage_becomes_one_entry_and_costs_no_other_record() {
         (6, vec![patch(&path(6), 3, false, flip), patch(&path(6), 4, false, flip)]),
     ];
     cluster.restart();
-    strange.check(&cluster.log_dir());
+    strange.check(&cluster);
     let pump = lab.pump(weir_kafka::PumpConfig { workers: 2, ..lab.config("a") }, &route);
     lab.wait_until_done(&[&pump], &route);
     pump.stop(LONG).unwrap();
@@ -103,8 +103,8 @@ mod strange {
     }
 
     impl Strange {
-        pub fn change(&self, log_dir: &Path) {
-            let source = file(log_dir, &self.route.source, 0);
+        pub fn change(&self, cluster: &Cluster) {
+            let source = file(cluster, &self.route.source, 0);
             for index in 0..batches(&fs::read(&source).unwrap()).len() {
                 patch(&source, index, true, |bytes| {
                     while let Some(at) = bytes.windows(5).position(|window| window == MARK) {
@@ -114,12 +114,12 @@ mod strange {
             }
         }
 
-        pub fn check(&self, log_dir: &Path) {
+        pub fn check(&self, cluster: &Cluster) {
             let pump = self.lab.pump(self.lab.config("a"), &self.route);
             self.lab.wait_until_done(&[&pump], &self.route);
             pump.stop(LONG).unwrap();
             let count = |topic: &str| {
-                let bytes = fs::read(file(log_dir, topic, 0)).unwrap();
+                let bytes = fs::read(file(cluster, topic, 0)).unwrap();
                 bytes.windows(5).filter(|window| *window == STRANGE).count()
             };
             assert_eq!((count(&self.route.source), count(&self.route.accepted)), (2, 2));

@@ -3,17 +3,24 @@
 use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
-use weir_testkit::kafka::Cluster;
+use weir_testkit::kafka::{Cluster, Kind};
 
 #[test]
-fn a_broker_survives_crash_and_restart() {
-    let Some(mut cluster) = Cluster::start_with(&[("num.io.threads", "3")]) else { return };
+fn apache_kafka_survives_crash_and_restart() {
+    check(Kind::Apache, "meta.properties");
+}
+
+#[test]
+fn the_embedded_broker_survives_crash_and_restart() {
+    check(Kind::Embedded, "format.json");
+}
+
+/// `identity` is a file that stays as it is.
+fn check(kind: Kind, identity: &str) {
+    let Some(mut cluster) = Cluster::start_kind(kind, &[("group.min.session.timeout.ms", "1000")]) else { return };
     let address = cluster.bootstrap();
-    let meta = cluster.log_dir().join("meta.properties");
+    let meta = cluster.log_dir().join(identity);
     let before = fs::read_to_string(&meta).unwrap();
-    assert!(
-        fs::read_to_string(cluster.log_dir().join("../server.properties")).unwrap().ends_with("num.io.threads=3\n")
-    );
 
     cluster.kill();
     assert!(TcpStream::connect(&address).is_err());

@@ -15,7 +15,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("weir-registry", &["weir-avro"]),
     ("weir-wire", &[]),
     ("weir-broker", &["weir-wire"]),
-    ("weir-testkit", &["weir-broker"]),
+    ("weir-testkit", &[]),
 ];
 /// The one crate that may know services.
 const JOINS: &str = "weir";
