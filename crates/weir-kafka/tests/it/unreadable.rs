@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use weir_testkit::kafka::Cluster;
 
 use weir_pump::Route;
 
