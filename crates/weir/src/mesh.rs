@@ -304,6 +304,7 @@ impl Starting<'_> {
         let mut config = contract_enforcer::config::Config::new(kafka.config().clone(), &url)
             .map_err(|error| Failure::Usage(error.to_string()))?;
         config.listen = settings.enforcer_listen;
+        config.static_members = true;
         let enforcer = runtime.block_on(Enforcer::start(config)).with_context(|| {
             let listen = settings.enforcer_listen;
             format!("the contract-enforcer cannot start at {listen}; choose another address with --enforcer-listen")

@@ -65,6 +65,9 @@ pub struct Config {
     pub group: String,
     /// The name of this instance.
     pub instance: String,
+    /// Whether a successor of the same name has its partitions at once after a crash; others then wait for the session timeout when
+    /// this instance ends for good. For a process that is the only one of its group.
+    pub static_members: bool,
     /// Worker threads, at least one.
     pub workers: usize,
     /// The topic of the contracts.
@@ -110,6 +113,7 @@ impl Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             group: "contract-enforcer".to_owned(),
             instance: "0".to_owned(),
+            static_members: false,
             workers: cores(),
             contracts_topic: weir_contract::CONTRACTS_TOPIC.to_owned(),
             commit_interval: Duration::from_millis(100),

@@ -93,6 +93,7 @@ impl Enforcer {
 
         let mut settings = PumpConfig::new(&config.group, &config.instance);
         settings.workers = config.workers;
+        settings.static_members = config.static_members;
         settings.commit_interval = config.commit_interval;
         settings.stall_backoff = STALL_BACKOFF;
         settings.session_timeout = config.session_timeout;

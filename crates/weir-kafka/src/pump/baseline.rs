@@ -13,5 +13,5 @@ use crate::ClusterConfig;
 #[doc(hidden)]
 pub fn clients(cluster: &ClusterConfig, config: PumpConfig) -> (ClientConfig, ClientConfig) {
     let shared = Shared::new(cluster.clone(), config, Vec::new());
-    (member_config(&shared), producer_config(&shared, 0, BATCH_SIZE))
+    (member_config(&shared, 0), producer_config(&shared, 0, BATCH_SIZE))
 }

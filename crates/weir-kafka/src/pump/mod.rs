@@ -62,6 +62,9 @@ pub struct PumpConfig {
     /// Names this process within the group, the same after a restart, different from every other living one: worker w
     /// has the transactional id `<group>.<instance>.<w>`.
     pub instance: String,
+    /// Whether a worker is a static member of the group (KIP-345), named like its transactional id: after a crash its successor has
+    /// the partitions at once, not after the session timeout. When the process ends for good the others wait for as long.
+    pub static_members: bool,
     /// How many worker threads. More than there are partitions are of no use.
     pub workers: usize,
     /// How partitions are shared out.
@@ -90,6 +93,7 @@ impl PumpConfig {
         PumpConfig {
             group: group.into(),
             instance: instance.into(),
+            static_members: false,
             workers: 1,
             protocol: GroupProtocol::Cooperative,
             commit_interval: Duration::from_millis(100),

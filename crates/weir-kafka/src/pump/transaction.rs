@@ -329,7 +329,7 @@ pub(super) fn fenced(shared: &Shared, worker: usize) -> String {
     )
 }
 
-fn transactional_id(shared: &Shared, worker: usize) -> String {
+pub(super) fn transactional_id(shared: &Shared, worker: usize) -> String {
     format!("{}.{}.{worker}", shared.config.group, shared.config.instance)
 }
 

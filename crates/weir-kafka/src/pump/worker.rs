@@ -59,7 +59,7 @@ pub(super) fn run(shared: &Shared, index: usize, mut stage: Box<dyn Stage + Send
 
 /// Makes a client of each kind for nothing, to see that its configuration is accepted.
 pub(super) fn check_config(shared: &Shared) -> Result<(), Error> {
-    for config in [member_config(shared), producer_config(shared, 0, 1)] {
+    for config in [member_config(shared, 0), producer_config(shared, 0, 1)] {
         config.create_native_config().map_err(|e| Error::of("configure a client", &e))?;
     }
     Ok(())
@@ -74,7 +74,7 @@ fn session<'s>(
     // The producer first: becoming the owner of the transactional id undoes what a predecessor left open, which would
     // otherwise hold up reading the group's positions until it times out.
     transaction.connect()?;
-    let member = member_config(shared)
+    let member = member_config(shared, index)
         .create_with_context(MemberContext::default())
         .map(Member)
         .map_err(|error| Trouble::Restart(error.to_string()))?;
