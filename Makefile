@@ -13,17 +13,13 @@ endif
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
-up: setup ## start Kafka, the registry, the enforcer and a small retail company, and show what happens; Ctrl-C ends all of it
+up: ## build, then run broker, registry, enforcer and a small retail company in one process, and show what happens; Ctrl-C ends it
 	@compose/up
 
-test: setup lint ## set up, lint and test everything, with a real Apache Kafka and real clients
-	@compose/python/fetch
-	@compose/apicurio/fetch
-	@mkdir -p .weir
-	@status=0; cargo test --workspace --locked --no-fail-fast 2>&1 | tee .weir/test.log || status=$$?; \
-	compose/results .weir/test.log; exit $$status
+test: lint ## set up, lint and test everything: on the embedded broker, then on a real Apache Kafka, with real clients
+	@compose/test
 
-retail: setup ## run 1,469,307 real transactions through the enforcer and count what came of them
+retail: ## run 1,469,307 real transactions through the enforcer and count what came of them
 	@conformance/retail/run
 
 bench: setup ## measure against the goals of BENCHMARKS.md
@@ -38,9 +34,8 @@ lint: setup ## formatting, clippy, licences and sources of dependencies
 fmt: ## format the code
 	@cargo fmt --all
 
-setup: ## install what is missing: Debian packages, Apache Kafka
+setup: ## install the Debian packages that the build needs, where they are missing
 	@compose/setup
-	@compose/kafka/fetch
 
 clean: ## remove what was built and fetched
 	@rm -rf target .weir

@@ -284,7 +284,7 @@ fn libs() -> Result<PathBuf, String> {
         }
         let java = Command::new("java").arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !java.is_ok_and(|status| status.success()) {
-            return Err("no java; run compose/setup".to_owned());
+            return Err("no java; run compose/setup test".to_owned());
         }
         Ok(libs)
     })
