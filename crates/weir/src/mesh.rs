@@ -371,10 +371,12 @@ impl Running {
         books.sent = emitted.as_ref().map_or(0, |emitted| emitted.sent);
         let deadline = Instant::now() + DRAIN;
         while Instant::now() < deadline && enforcer.failure().is_none() {
-            let products = products(names, &enforcer);
-            let received: u64 = products.iter().map(|product| product.received).sum();
-            let settled: u64 = products.iter().map(|product| product.accepted + product.quarantined).sum();
-            if received >= books.sent && settled == received && products.iter().all(|product| product.lag == Some(0)) {
+            // What a rebalance handed back is received once more, so it counts as neither here.
+            let counts = enforcer.ledger().snapshot();
+            let taken: u64 = counts.values().map(|counts| counts.received - counts.released).sum();
+            let settled = counts.values().all(|counts| counts.in_flight == 0);
+            let waiting = products(names, &enforcer).iter().any(|product| product.lag != Some(0));
+            if taken >= books.sent && settled && !waiting {
                 break;
             }
             std::thread::sleep(TICK);
