@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::io::{Write, stdout};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use weir_broker::{Broker, Config, Data, Flush};
@@ -22,7 +23,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             "--data" => config.data = Data::Folder(PathBuf::from(value()?)),
             "--fsync" => config.flush = Flush::Fsync,
             "--auto-create" => config.auto_create_topics = true,
-            _ => return Err(format!("{name} is none of --listen, --data, --fsync and --auto-create").into()),
+            "--set" => set(&mut config, &value()?)?,
+            _ => return Err(format!("{name} is none of --listen, --data, --fsync, --auto-create and --set").into()),
         }
     }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -34,5 +36,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
         _ = interrupt.recv() => {}
     }
     broker.stop().await;
+    Ok(())
+}
+
+/// Takes a setting as it would stand in Kafka's `server.properties`.
+fn set(config: &mut Config, property: &str) -> Result<(), Box<dyn Error>> {
+    match property.split_once('=').ok_or("write --set name=value")? {
+        ("group.min.session.timeout.ms", value) => config.min_session_timeout = Duration::from_millis(value.parse()?),
+        // How often Kafka looks for transactions that took too long; here each ends at its own time.
+        ("transaction.abort.timed.out.transaction.cleanup.interval.ms", _) => {}
+        (name, _) => return Err(format!("--set {name}: not a setting of this broker").into()),
+    }
     Ok(())
 }

@@ -33,6 +33,8 @@ pub struct Config {
     pub default_partitions: i32,
     /// How long an empty group waits for more members before its first assignment (`group.initial.rebalance.delay.ms`).
     pub initial_rebalance_delay: Duration,
+    /// The shortest session timeout that a member of a group may ask for (`group.min.session.timeout.ms`).
+    pub min_session_timeout: Duration,
     /// The bounds that keep clients from starving each other.
     pub limits: Limits,
 }
@@ -49,6 +51,7 @@ impl Config {
             auto_create_topics: false,
             default_partitions: 1,
             initial_rebalance_delay: Duration::ZERO,
+            min_session_timeout: Duration::from_secs(6),
             limits: Limits::default(),
         }
     }

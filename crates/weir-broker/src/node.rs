@@ -43,9 +43,12 @@ impl Node {
         let cluster = Cluster::open(folder.root())?;
         let quotas = Quotas::default();
         quotas.set(&cluster.memory().quotas);
+        let defaults = Settings::default();
+        let shortest = i64::try_from(config.min_session_timeout.as_millis()).unwrap_or(i64::MAX);
         let settings = Settings {
+            session_timeout_ms: shortest..=*defaults.session_timeout_ms.end(),
             initial_rebalance_delay_ms: i64::try_from(config.initial_rebalance_delay.as_millis()).unwrap_or(i64::MAX),
-            ..Settings::default()
+            ..defaults
         };
         let coordinator = Coordinator::new(settings, cluster.memory().next_producer_id);
         let dynamic = cluster.memory().configs.clone();
