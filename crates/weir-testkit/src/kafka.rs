@@ -70,7 +70,7 @@ impl Cluster {
     /// As [`Cluster::start`].
     #[track_caller]
     pub fn start_with(properties: &[(&str, &str)]) -> Option<Cluster> {
-        Cluster::start_kind(chosen(), properties)
+        Cluster::start_kind(Kind::chosen(), properties)
     }
 
     /// As [`Cluster::start_with`], of the kind that is given.
@@ -242,12 +242,17 @@ impl Cluster {
     }
 }
 
-/// The broker that this test run is to have.
-fn chosen() -> Kind {
-    match std::env::var("WEIR_TEST_BROKER").as_deref() {
-        Ok("apache") => Kind::Apache,
-        Ok("embedded") | Err(_) => Kind::Embedded,
-        Ok(other) => panic!("WEIR_TEST_BROKER={other}: set it to embedded or apache"),
+impl Kind {
+    /// The broker that this test run is to have.
+    ///
+    /// # Panics
+    /// When `WEIR_TEST_BROKER` is neither.
+    pub fn chosen() -> Kind {
+        match std::env::var("WEIR_TEST_BROKER").as_deref() {
+            Ok("apache") => Kind::Apache,
+            Ok("embedded") | Err(_) => Kind::Embedded,
+            Ok(other) => panic!("WEIR_TEST_BROKER={other}: set it to embedded or apache"),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weir_kafka::{ClusterConfig, GroupProtocol, Pump, PumpConfig};
+use weir_testkit::kafka::Kind;
 use weir_testkit::wait_for;
 
 use crate::lab::{self, Gate, Judge, LONG, Lab};
@@ -51,6 +52,9 @@ fn partitions_move_between_members_eager() {
 
 #[test]
 fn partitions_move_between_members_kip_848() {
+    if Kind::chosen() == Kind::Embedded {
+        return weir_testkit::skipped("the embedded broker does not offer the consumer protocol of KIP-848");
+    }
     rebalance(GroupProtocol::Consumer);
 }
 
