@@ -47,7 +47,22 @@ impl Prober {
     }
 
     /// The damaged batch that keeps a consumer from reading at `from`, if there is one.
+    ///
+    /// An error event says neither which partition nor which fetch it is of, so one of an earlier look can be taken for the answer to
+    /// a later one. What two searches agree on is believed.
     pub(super) fn damage(&self, topic: &str, partition: i32, from: i64) -> Result<Option<Damage>, Error> {
+        let bounds = |found: &Option<Damage>| found.as_ref().map(|damage| (damage.first, damage.last));
+        let mut before = self.search(topic, partition, from)?;
+        loop {
+            let found = self.search(topic, partition, from)?;
+            if bounds(&found) == bounds(&before) {
+                return Ok(found);
+            }
+            before = found;
+        }
+    }
+
+    fn search(&self, topic: &str, partition: i32, from: i64) -> Result<Option<Damage>, Error> {
         let Found::Damaged(why) = self.look(topic, partition, from)? else { return Ok(None) };
         let action = || format!("look for a damaged batch in topic {topic}");
         let (_, end) =
