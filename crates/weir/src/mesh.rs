@@ -24,16 +24,16 @@ use anyhow::Context;
 use contract_enforcer::Enforcer;
 use schema_registry::Service;
 use tokio::runtime::Runtime;
-use weir_broker::{Broker, Config, Data};
+use weir_broker::{Broker, Config, Data, StartError};
 use weir_kafka::ClusterConfig;
 
 use crate::Failure;
 use crate::apply::apply;
+use crate::company::Emitter;
 use crate::contracts::{ContractFile, load_all};
 use crate::kafka::{Kafka, properties};
 use crate::output::{count, say};
 use crate::registry::Registry;
-use crate::company::Emitter;
 
 /// How long a service may take until it is ready.
 const START: Duration = Duration::from_secs(60);
@@ -272,7 +272,10 @@ impl Starting<'_> {
         let (bootstrap, kafka_properties) = match &settings.kafka {
             KafkaAt::Running { bootstrap, properties: written } => (bootstrap.clone(), properties(written)?),
             KafkaAt::Embedded(config) => {
-                let broker = runtime.block_on(Broker::start(config.clone())).map_err(|e| Failure::Usage(e.to_string()))?;
+                let broker = runtime.block_on(Broker::start(config.clone())).map_err(|error| match error {
+                    StartError::Folder(error) => Failure::Usage(format!("{error} (--data)")),
+                    error => Failure::Usage(error.to_string()),
+                })?;
                 let bootstrap = broker.bootstrap();
                 self.broker = Some(broker);
                 (bootstrap, Vec::new())
@@ -288,7 +291,9 @@ impl Starting<'_> {
                 config.listen = *listen;
                 let service = runtime.block_on(Service::start(config));
                 let service = service.with_context(|| {
-                    format!("the schema registry cannot start at {listen}; choose another address with --registry-listen")
+                    format!(
+                        "the schema registry cannot start at {listen}; choose another address with --registry-listen"
+                    )
                 })?;
                 let url = format!("http://{}", service.address());
                 let service = self.service.insert(service);
@@ -331,7 +336,8 @@ impl Starting<'_> {
             }
         };
         let Some(enforcer) = self.enforcer.take() else { return Ok(None) };
-        let objects = self.files.iter().filter_map(|file| file.compiled.as_ref()).flat_map(|contract| &contract.objects);
+        let objects =
+            self.files.iter().filter_map(|file| file.compiled.as_ref()).flat_map(|contract| &contract.objects);
         let products = objects.filter_map(|object| Some((object.landing()?.to_owned(), object.topic().to_owned())));
         Ok(Some(Mesh {
             products: products.collect(),

@@ -51,7 +51,11 @@ fn settings(arguments: &Up) -> Settings {
                 true => Data::Ephemeral(arguments.temporary.clone()),
                 false => Data::Folder(arguments.data.join("broker")),
             };
-            KafkaAt::Embedded(Config { listen: arguments.broker_listen, flush: arguments.flush.into(), ..Config::new(data) })
+            KafkaAt::Embedded(Config {
+                listen: arguments.broker_listen,
+                flush: arguments.flush.into(),
+                ..Config::new(data)
+            })
         }
     };
     let registry = match &arguments.registry {
@@ -166,4 +170,3 @@ impl Drop for Screen {
         }
     }
 }
-

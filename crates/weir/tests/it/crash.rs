@@ -195,11 +195,8 @@ fn fifty_kills_of_the_whole_mesh_lose_and_double_nothing() {
         lag.is_ok_and(|lag| lag.len() == 3 && lag.values().all(|behind| *behind == 0))
     });
 
-    let (landing, accepted, quarantined) = (
-        read(&kafka, "shop.orders.landing"),
-        read(&kafka, "shop.orders"),
-        read(&kafka, "shop.orders.quarantine"),
-    );
+    let (landing, accepted, quarantined) =
+        (read(&kafka, "shop.orders.landing"), read(&kafka, "shop.orders"), read(&kafka, "shop.orders.quarantine"));
     let by_partition = |records: &[Record]| {
         let mut found: BTreeMap<i32, Vec<u64>> = BTreeMap::new();
         for record in records {
@@ -208,7 +205,9 @@ fn fifty_kills_of_the_whole_mesh_lose_and_double_nothing() {
         found
     };
     let expected = |take: &dyn Fn(u64) -> bool| -> BTreeMap<i32, Vec<u64>> {
-        (0..3).map(|partition| (partition as i32, (0..sent).filter(|n| n % 3 == partition && take(*n)).collect())).collect()
+        (0..3)
+            .map(|partition| (partition as i32, (0..sent).filter(|n| n % 3 == partition && take(*n)).collect()))
+            .collect()
     };
     assert!(by_partition(&landing) == expected(&|_| true), "the broker lost, doubled or moved an acknowledged event");
     assert!(by_partition(&accepted) == expected(&|n| n % BROKEN != 0), "{} of {sent} events accepted", accepted.len());
