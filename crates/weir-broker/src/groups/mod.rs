@@ -30,10 +30,12 @@
 //!    while its ticket waits, call [`Groups::forget`]; the ticket is then not answered. Waiting has no other timeout: the
 //!    group's own timeouts bound it.
 //! 4. **Time.** After every call, and after performing its actions, compare [`Groups::next_deadline`] with the timer that
-//!    is set. When it comes, call [`Groups::tick`] and perform. Early or late calls do no harm.
+//!    is set ([`Groups::forget`] may bring it forward too). When it comes, call [`Groups::tick`] and perform. Early or late
+//!    calls do no harm.
 //! 5. **Transactions.** For TxnOffsetCommit, first have the transaction coordinator verify that `__consumer_offsets`-0 is
 //!    in the transaction; then [`Groups::txn_commit`]. To end one: take the lock, append the marker to
 //!    `__consumer_offsets`, call [`Groups::complete`], release. A marker that could not be appended is no end: do not call.
+//!    A second call does nothing. Where both locks are needed, that of the transactions is taken first.
 //! 6. **Start.** Read the log from its start to its end, aborted batches too. For each record of a batch call
 //!    [`Groups::replay`] (the producer id for transactional batches, the record's offset), for each marker
 //!    [`Groups::complete`]. At the end [`Groups::loaded`], and perform. Requests before that are answered
@@ -48,6 +50,16 @@
 //! need not know how versions differ.
 //!
 //! FindCoordinator is the shell's (always this node), as is a null group id (`INVALID_GROUP_ID`).
+//!
+//! # Where this is not Kafka
+//!
+//! The scenarios of the tests that take neither waiting nor transactions were put to Apache Kafka 4.3.1, which answers the
+//! same. What differs does so on purpose: a member that joins or syncs again while an earlier request of its waits, and one
+//! that is removed while it waits for its assignment, have the earlier request answered (`REBALANCE_IN_PROGRESS`,
+//! `UNKNOWN_MEMBER_ID`), which Kafka never does; a refused JoinGroup leaves no empty group behind; a new member whose
+//! connection ends while it waits is given its session timeout and not five minutes; what a member that was replaced has
+//! still to sync is expected of the one in its place; at most 10,000 ids of a group can be promised at a time; which
+//! members lead after a leader left, and which of two protocols with as many votes is taken, is the same every time.
 
 mod admin;
 mod group;

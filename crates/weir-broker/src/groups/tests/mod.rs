@@ -6,3 +6,4 @@ mod offsets;
 mod random;
 mod restart;
 mod statics;
+mod wire;
