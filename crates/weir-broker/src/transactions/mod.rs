@@ -28,8 +28,8 @@
 //! | WriteTxnMarkers | none: append each marker, tell the groups | |
 //! | DescribeTransactions, ListTransactions | [`Transactions::describe`], [`Transactions::list`] | |
 //!
-//! [`TransactionError::code`] is what the response carries; the versions are already taken into account. Except for WriteTxnMarkers'
-//! coordinator epoch, which is always 0 here, no field of these requests is left out.
+//! [`TransactionError::code`] is what the response carries; the versions are already taken into account. All markers are written with
+//! coordinator epoch 0, whatever WriteTxnMarkers says: a log that saw a higher one would refuse every later marker of that producer.
 //!
 //! A Produce request goes through these steps, each for all partitions whose step before was fine:
 //!

@@ -61,7 +61,10 @@ impl Transactions {
         now: i64,
         perform: Perform<'_>,
     ) -> Vec<Result<(), TransactionError>> {
-        let answers = if caller.version >= PRODUCE_ADDS {
+        let answers = if partitions.is_empty() {
+            // Nothing passed the logs' own checks. That must not begin a transaction.
+            Vec::new()
+        } else if caller.version >= PRODUCE_ADDS {
             vec![self.add(caller, partitions, 2, now, perform); partitions.len()]
         } else {
             self.verify_only(caller, partitions)

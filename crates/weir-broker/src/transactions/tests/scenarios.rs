@@ -189,6 +189,15 @@ fn a_request_is_refused_for_what_is_wrong_with_it() {
 }
 
 #[test]
+fn a_produce_of_which_nothing_is_left_begins_no_transaction() {
+    let mut broker = broker();
+    broker.init(init()).unwrap();
+    let perform: Perform<'_> = &mut |action| panic!("{action:?}");
+    assert_eq!(broker.transactions.verify_produce(&id(12, FIRST), &[], broker.now, perform), []);
+    assert_eq!(broker.state(), State::Empty);
+}
+
+#[test]
 fn nothing_happened_where_the_decision_could_not_be_written() {
     for (broken, version) in
         [("reserve", 0), ("write Empty", 0), ("write Ongoing", 4), ("write Prepare", 4), ("write Prepare", 5)]
