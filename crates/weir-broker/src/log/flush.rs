@@ -8,8 +8,8 @@ use super::error::LogError;
 use super::files::{Kind, lock};
 use super::segment;
 
-/// Bytes after which a snapshot spares recovery from reading them.
-const SNAPSHOT_BYTES: u64 = 32 << 20;
+/// Bytes after which a snapshot spares recovery from reading them, which takes some 50 ms; a smaller number means more flushes.
+const SNAPSHOT_BYTES: u64 = 128 << 20;
 
 /// Who flushes, while others wait for it.
 #[derive(Debug, Default)]

@@ -149,3 +149,18 @@ impl std::fmt::Debug for Log {
         f.debug_struct("Log").field("folder", &self.folder).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_partition_costs_less_than_a_kibibyte() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::open(folder.path(), LogConfig::default(), &Files::new(8), 0).unwrap();
+        let segments = log.lock().segments.capacity() * size_of::<segment::Segment>();
+        let path = log.folder.as_os_str().len();
+        let cost = size_of::<Log>() + size_of::<LogConfig>() + segments + path;
+        assert!(cost < 1024, "{cost} bytes");
+    }
+}

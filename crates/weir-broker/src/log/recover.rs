@@ -327,9 +327,13 @@ impl Opening<'_> {
         scan.verify(&found)?;
         let mut marker = None;
         if found.header.is_control() && found.header.count() > 0 {
-            let records = records_of(scan, &found)?;
-            let first = records.iter().next().transpose().map_err(|error| torn(&found, &error))?;
-            marker = first.and_then(|record| Marker::read(&record).ok()).flatten();
+            // The checksum is right, so whatever is in it stays in the log.
+            marker = match records_of(scan, &found) {
+                Ok(records) => records.iter().next().and_then(Result::ok).and_then(|record| Marker::read(&record).ok()),
+                Err(Stop::Torn { .. }) => None,
+                Err(stop) => return Err(stop),
+            }
+            .flatten();
         }
         Ok(Some((found, marker)))
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 
+use super::append::snapshot;
 use super::error::LogError;
 use super::files::{Kind, lock};
 use super::recover::Offsets;
@@ -88,6 +89,11 @@ impl Log {
         if count == state.segments.len() {
             // All is old, the active segment too: a new one takes its place.
             self.roll(state)?;
+        }
+        if state.snapshot < state.segments[count].base {
+            // What the producers did there is known to no other file.
+            snapshot(state).write(&self.folder).map_err(LogError::io(&self.folder))?;
+            state.snapshot = state.end;
         }
         let deleted: Vec<Segment> = state.segments.drain(..count).collect();
         state.start = state.start.max(state.segments[0].base);
