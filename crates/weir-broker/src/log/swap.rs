@@ -1,6 +1,6 @@
 //! Puts a rewritten segment in the place of those it was made of, whole or not at all.
 //!
-//! 1. The new files are written beside the old ones as `<base>.<kind>.cleaned` and flushed.
+//! 1. The new files are written beside the old ones as `<base>.<kind>.cleaned`, and flushed.
 //! 2. `<base>.log.cleaned` is renamed to `<base>.<end>.log.swap`: from here on the new segment counts. `<end>` is the offset at which
 //!    the next segment begins, so that the name says which segments are replaced.
 //! 3. The replaced segments are deleted, the new indexes renamed, and at last the batches.
@@ -28,7 +28,7 @@ fn swap(folder: &Path, base: i64, end: i64) -> PathBuf {
 /// Makes the new segment count; its three files are flushed.
 pub(super) fn commit(folder: &Path, base: i64, end: i64) -> io::Result<()> {
     fs::rename(cleaned(folder, base, Kind::Log), swap(folder, base, end))?;
-    sync(folder)
+    File::open(folder)?.sync_all()
 }
 
 /// Ends what [`commit`] began; may be repeated from anywhere. `bases` are those of all segments.
@@ -45,8 +45,7 @@ pub(super) fn finish(folder: &Path, base: i64, end: i64, bases: &[i64]) -> io::R
             _ => {}
         }
     }
-    fs::rename(swap(folder, base, end), path(folder, base, Kind::Log))?;
-    sync(folder)
+    fs::rename(swap(folder, base, end), path(folder, base, Kind::Log))
 }
 
 /// Removes the files of a segment that will not count.
@@ -80,8 +79,4 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }

@@ -334,7 +334,7 @@ impl<'a> Copy<'a> {
         Ok(())
     }
 
-    /// Flushes all files; the segment ends at `end`.
+    /// Writes what is left and flushes what cannot be made anew; the segment ends at `end`.
     fn finish(mut self, end: i64) -> io::Result<Segment> {
         self.log.write_all(&self.waiting)?;
         self.builder.flush(&self.index)?;
@@ -347,7 +347,8 @@ impl<'a> Copy<'a> {
         });
         self.builder.flush(&self.index)?;
         tracing::debug!(folder = %self.folder.display(), base = self.segment.base, bytes = self.segment.size, "segment rewritten");
-        [&self.log, &self.index, &self.aborted_index].into_iter().try_for_each(File::sync_all)?;
+        // An index that is lost with the machine is made anew.
+        [&self.log, &self.aborted_index].into_iter().try_for_each(File::sync_data)?;
         Ok(self.segment)
     }
 }
