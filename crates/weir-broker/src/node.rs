@@ -141,13 +141,7 @@ impl Node {
 
     /// Flushes and closes all logs; the folder goes with the last holder of the node.
     pub(crate) fn close(&self) {
-        for topic in self.topics.all() {
-            for partition in topic.partitions().iter() {
-                if let Some(Err(error)) = partition.opened().map(|log| log.close()) {
-                    tracing::error!(topic = %topic.name(), partition = partition.index(), %error, "cannot close a log");
-                }
-            }
-        }
+        self.close_logs();
         self.folder.close();
     }
 

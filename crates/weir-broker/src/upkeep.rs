@@ -16,25 +16,36 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const CLEANER_BACKOFF: Duration = Duration::from_secs(15);
 /// How long it pauses whatever it is told.
 const LEAST_BACKOFF: Duration = Duration::from_millis(50);
-/// Threads that open logs.
-const OPENERS: usize = 4;
+/// Threads that open and close logs.
+const THREADS: usize = 8;
 
 impl Node {
     /// Opens all logs. One that cannot be opened is reported, and tried again when it is asked for.
     pub(crate) fn open_logs(&self) {
+        self.in_parallel(|partition| partition.log(now_ms()).map(drop));
+    }
+
+    /// Flushes and closes all logs that are open.
+    pub(crate) fn close_logs(&self) {
+        self.in_parallel(|partition| partition.opened().map_or(Ok(()), Log::close));
+    }
+
+    /// Does something with all partitions, several at a time: most of it is waiting for the disk.
+    fn in_parallel(&self, work: impl Fn(&Partition) -> Result<(), LogError> + Sync) {
         let all = self.partitions();
         let next = AtomicUsize::new(0);
-        let open = || {
+        let work = || {
             while let Some(partition) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = partition.log(now_ms()) {
-                    tracing::error!(topic = %partition.topic(), partition = partition.index(), %error, "cannot open a log");
+                if let Err(error) = work(partition) {
+                    let (topic, partition) = (partition.topic(), partition.index());
+                    tracing::error!(%topic, partition, %error, "cannot open or close a log");
                 }
             }
         };
         thread::scope(|scope| {
-            let others = OPENERS.min(all.len()).saturating_sub(1);
-            let spawned: Vec<_> = (0..others).map(|_| scope.spawn(open)).collect();
-            open();
+            let others = THREADS.min(all.len()).saturating_sub(1);
+            let spawned: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
+            work();
             spawned.into_iter().for_each(|thread| drop(thread.join()));
         });
     }
