@@ -36,7 +36,7 @@ pub enum TopicError {
     #[error("{0}")]
     Name(String),
     /// There is one of that name.
-    #[error("topic {0} exists")]
+    #[error("Topic '{0}' already exists.")]
     Exists(String),
     /// It went away meanwhile.
     #[error("topic {0} does not exist")]

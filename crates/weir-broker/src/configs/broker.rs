@@ -18,6 +18,16 @@ const OWN: &[Definition] = &[
     config("producer.id.expiration.ms", Kind::Int, Some("86400000"), Valid::AtLeast(1)),
 ];
 
+/// Configs that can be set because tools set them, and that change nothing: the runtime has as many threads as it needs.
+const KEPT: &[Definition] = &[
+    config("background.threads", Kind::Int, Some("10"), Valid::AtLeast(1)),
+    config("log.cleaner.dedupe.buffer.size", Kind::Long, Some("134217728"), Valid::AtLeast(0)),
+    config("log.cleaner.threads", Kind::Int, Some("1"), Valid::AtLeast(0)),
+    config("num.io.threads", Kind::Int, Some("8"), Valid::AtLeast(1)),
+    config("num.network.threads", Kind::Int, Some("3"), Valid::AtLeast(1)),
+    config("num.recovery.threads.per.data.dir", Kind::Int, Some("2"), Valid::AtLeast(1)),
+];
+
 /// Configs that never change here and that tools look for: one node, Kafka's defaults.
 const FIXED: &[(&str, Kind, Option<&str>)] = &[
     ("authorizer.class.name", Kind::Text, Some("")),
@@ -44,7 +54,7 @@ const IN_HOURS: &[&str] = &["log.retention.ms", "log.roll.ms", "log.roll.jitter.
 /// The config of the broker of that name, where it can be set while it runs.
 #[must_use]
 pub fn definition(name: &str) -> Option<Definition> {
-    let own = OWN.iter().find(|own| own.name == name).copied();
+    let own = OWN.iter().chain(KEPT).find(|own| own.name == name).copied();
     own.or_else(|| {
         let topic = topic::DEFINITIONS.iter().find(|topic| topic.synonym == Some(name))?;
         let default = if IN_HOURS.contains(&name) { None } else { topic.default };
@@ -65,7 +75,8 @@ pub fn settable(name: &str) -> Result<Definition, Invalid> {
 #[must_use]
 pub fn describe(started: &Started, dynamic: &Dynamic) -> Vec<Entry> {
     let mut entries = Vec::new();
-    let names = topic::DEFINITIONS.iter().filter_map(|topic| topic.synonym).chain(OWN.iter().map(|own| own.name));
+    let names =
+        topic::DEFINITIONS.iter().filter_map(|topic| topic.synonym).chain(OWN.iter().chain(KEPT).map(|own| own.name));
     for definition in names.filter_map(definition) {
         let name = definition.name;
         let mut synonyms: Vec<_> =
@@ -129,9 +140,10 @@ mod tests {
     }
 
     #[test]
-    fn only_what_this_broker_heeds_can_be_set() {
+    fn what_is_given_at_the_start_cannot_be_set() {
         assert!(settable("log.retention.ms").is_ok());
         assert!(settable("node.id").is_err());
-        assert!(settable("num.io.threads").is_err());
+        assert!(settable("log.dirs").is_err());
+        assert!(settable("num.io.threads").is_ok());
     }
 }

@@ -206,7 +206,13 @@ fn alter_broker(
     if replace {
         overrides.clear();
     }
-    apply(steps, overrides, broker::settable, |definition| definition.default.map(str::to_owned))?;
+    // What is wrong with a config of the broker is an invalid request to Kafka, unlike with a topic's.
+    let as_request = |(code, message)| match code {
+        ErrorCode::INVALID_CONFIG => (ErrorCode::INVALID_REQUEST, message),
+        code => (code, message),
+    };
+    let default = |definition: &Definition| definition.default.map(str::to_owned);
+    apply(steps, overrides, broker::settable, default).map_err(as_request)?;
     if validate_only {
         return Ok(());
     }

@@ -51,16 +51,12 @@ fn find(call: &Call<'_>, asked: &MetadataRequestTopic, create: bool, operations:
         topic_id: asked.topic_id,
         ..Default::default()
     };
-    let Some(name) = &asked.name else {
-        if asked.topic_id.is_zero() {
-            return failed(ErrorCode::INVALID_REQUEST);
-        }
+    if !asked.topic_id.is_zero() {
+        // A name beside the id has no meaning; Java's client sends an empty one.
         let found = node.topics().by_id(asked.topic_id);
         return found.map_or_else(|| failed(ErrorCode::UNKNOWN_TOPIC_ID), |topic| describe(&topic, operations));
-    };
-    if !asked.topic_id.is_zero() {
-        return failed(ErrorCode::INVALID_REQUEST);
     }
+    let Some(name) = &asked.name else { return failed(ErrorCode::INVALID_REQUEST) };
     if let Some(topic) = node.topics().get(name) {
         return describe(&topic, operations);
     }

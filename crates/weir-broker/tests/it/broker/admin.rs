@@ -92,7 +92,7 @@ async fn what_the_broker_is_told_holds_for_topics_without_their_own_also_after_a
         alter(&mut client, (4, "2"), &[("message.max.bytes", 0, Some("9"))], false).await,
         ErrorCode::INVALID_REQUEST
     );
-    assert_eq!(alter(&mut client, (4, ""), &[("node.id", 0, Some("9"))], false).await, ErrorCode::INVALID_CONFIG);
+    assert_eq!(alter(&mut client, (4, ""), &[("node.id", 0, Some("9"))], false).await, ErrorCode::INVALID_REQUEST);
     assert_eq!(alter(&mut client, (4, ""), &[("message.max.bytes", 0, Some("60"))], false).await, ErrorCode::NONE);
     assert_eq!(alter(&mut client, (4, "1"), &[("message.max.bytes", 0, Some("50"))], false).await, ErrorCode::NONE);
     let lab = lab.restart().await;

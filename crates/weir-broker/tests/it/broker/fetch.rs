@@ -183,6 +183,8 @@ async fn positions_are_found_by_time_and_end() {
     check(7, -3, Ok((1, 300))).await;
     check(8, -4, Ok((0, -1))).await;
     check(9, -5, Ok((-1, -1))).await;
+    check(11, -6, Ok((-1, -1))).await;
+    check(10, -6, Err(ErrorCode::UNSUPPORTED_VERSION)).await;
     check(6, -3, Err(ErrorCode::UNSUPPORTED_VERSION)).await;
     check(11, -99, Err(ErrorCode::UNSUPPORTED_VERSION)).await;
 }

@@ -87,10 +87,13 @@ async fn every_version_of_metadata_names_this_node() {
             assert_eq!(response.topics[0].topic_id, id);
         }
         if version >= 12 {
-            let topic = MetadataRequestTopic { name: None, topic_id: id };
-            let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
-            let response: MetadataResponse = client.call(version, &request).await;
-            assert_eq!(response.topics[0].name.as_deref(), Some("orders"));
+            // Java's client sends an empty name beside the id.
+            for name in [None, Some(Text::EMPTY)] {
+                let topic = MetadataRequestTopic { name, topic_id: id };
+                let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
+                let response: MetadataResponse = client.call(version, &request).await;
+                assert_eq!(response.topics[0].name.as_deref(), Some("orders"));
+            }
         }
     }
 }
