@@ -76,9 +76,9 @@ fn list_one(
         -3 if version >= 7 => Spec::MaxTimestamp,
         // Without tiers all there is is local, and nothing was moved to a tier (KIP-405, KIP-1005).
         -4 if version >= 8 => Spec::Earliest,
-        -5 | -6 if version >= if asked.timestamp == -5 { 9 } else { 11 } => {
-            return with_log(node, topic, asked.partition_index, |_| Ok(None));
-        }
+        -5 if version >= 9 => return with_log(node, topic, asked.partition_index, |_| Ok(None)),
+        // Nor does anything wait to be moved (KIP-1023).
+        -6 if version >= 11 => return with_log(node, topic, asked.partition_index, |_| Ok(None)),
         time if time >= 0 => Spec::Time(time),
         _ => return Err(ErrorCode::UNSUPPORTED_VERSION),
     };

@@ -196,8 +196,11 @@ fn invalid(message: impl Into<String>) -> AppendError {
 /// A batch that is none.
 pub(super) fn refused(error: BatchError) -> AppendError {
     let code = match error {
-        BatchError::Truncated { .. } | BatchError::Length { .. } | BatchError::Crc { .. } => ErrorCode::CORRUPT_MESSAGE,
-        BatchError::Magic { .. } | BatchError::Negative { .. } => ErrorCode::INVALID_RECORD,
+        BatchError::Length { .. } | BatchError::Crc { .. } => ErrorCode::CORRUPT_MESSAGE,
+        // To Apache Kafka bytes that end early hold no batch, where there must be one; clients do not send them again.
+        BatchError::Truncated { .. } | BatchError::Negative { .. } => ErrorCode::INVALID_RECORD,
+        BatchError::Magic { magic: 0 | 1 } => ErrorCode::INVALID_RECORD,
+        BatchError::Magic { .. } => ErrorCode::CORRUPT_MESSAGE,
         BatchError::Codec { .. } => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
     };
     AppendError::new(code, error.to_string())

@@ -121,9 +121,10 @@ fn a_batch_that_is_none_is_refused_and_nothing_appended() {
         assert_eq!((lab.log.end(), lab.log.size()), (0, 0));
     };
     check(Bytes::new(), ErrorCode::INVALID_RECORD, "no record batch");
-    check(good().slice(..60), ErrorCode::CORRUPT_MESSAGE, "cut off");
-    check(good().slice(..good().len() - 1), ErrorCode::CORRUPT_MESSAGE, "cut off");
+    check(good().slice(..60), ErrorCode::INVALID_RECORD, "cut off");
+    check(good().slice(..good().len() - 1), ErrorCode::INVALID_RECORD, "cut off");
     check(edit(good(), 16, &[1]), ErrorCode::INVALID_RECORD, "magic 1");
+    check(edit(good(), 16, &[9]), ErrorCode::CORRUPT_MESSAGE, "magic 9");
     check(edit(good(), 8, &[0, 0, 0, 3]), ErrorCode::CORRUPT_MESSAGE, "length");
     check(edit(good(), 0, &7i64.to_be_bytes()), ErrorCode::INVALID_RECORD, "base offset");
     check(edit(good(), 57, &3i32.to_be_bytes()), ErrorCode::INVALID_RECORD, "counts 3 records for 2");
