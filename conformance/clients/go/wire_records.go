@@ -76,6 +76,8 @@ var _ = add("produce_bad_batches", func(b *broker) string {
 		{"length", length},
 		{"negative_length", negative},
 		{"two_batches", append(good(), good()...)},
+		{"magic_0", header(func(batch *kmsg.RecordBatch) { batch.Magic = 0 })},
+		{"magic_1", header(func(batch *kmsg.RecordBatch) { batch.Magic = 1 })},
 		{"magic_9", header(func(batch *kmsg.RecordBatch) { batch.Magic = 9 })},
 		{"count", header(func(batch *kmsg.RecordBatch) { batch.NumRecords = 3 })},
 		{"count_2^31", header(func(batch *kmsg.RecordBatch) { batch.NumRecords = 1<<31 - 1; batch.LastOffsetDelta = 1<<31 - 2 })},
@@ -83,8 +85,6 @@ var _ = add("produce_bad_batches", func(b *broker) string {
 		{"last_offset", header(func(batch *kmsg.RecordBatch) { batch.LastOffsetDelta = 7 })},
 		{"base_offset", header(func(batch *kmsg.RecordBatch) { batch.FirstOffset = 5 })},
 		{"control", header(func(batch *kmsg.RecordBatch) { batch.Attributes |= 1 << 5 })},
-		{"record_cut", header(func(batch *kmsg.RecordBatch) { batch.Records = batch.Records[:len(batch.Records)-2] })},
-		{"trailing", header(func(batch *kmsg.RecordBatch) { batch.Records = append(batch.Records, 0, 0) })},
 		{"sequence_without_id", header(func(batch *kmsg.RecordBatch) { batch.FirstSequence = 0 })},
 		{"id_without_sequence", header(func(batch *kmsg.RecordBatch) { batch.ProducerID, batch.ProducerEpoch = 1, 0 })},
 	} {
@@ -102,6 +102,14 @@ var _ = add("produce_bad_compression", func(b *broker) string {
 		results = append(results, what+"="+try(b, topic, batch(claim, pair{"a", "1"}, pair{"b", "2"})))
 	}
 	return strings.Join(results, " ") + " left=" + b.values(topic, false)
+})
+
+var _ = add("produce_records_that_are_none", func(b *broker) string {
+	topic := b.topic("none-records", 1)
+	cut := func(batch *kmsg.RecordBatch) { batch.Records = batch.Records[:len(batch.Records)-2] }
+	more := func(batch *kmsg.RecordBatch) { batch.Records = append(batch.Records, 0, 0) }
+	return fmt.Sprint("cut=", try(b, topic, batch(cut, pair{"a", "1"}, pair{"b", "2"})),
+		" trailing=", try(b, topic, batch(more, pair{"a", "1"}, pair{"b", "2"})), " left=<", b.values(topic, false), ">")
 })
 
 var _ = add("produce_null_records", func(b *broker) string {
@@ -160,7 +168,6 @@ var _ = add("produce_sequences", func(b *broker) string {
 		"overlap="+step(0, 13, 2),
 		"gap="+step(0, 20, 1),
 		"next="+step(0, 14, 1),
-		"epoch_back="+step(-1, 15, 1),
 		"new_epoch_gap="+step(1, 3, 1),
 		"new_epoch="+step(1, 0, 1),
 		"old_epoch="+step(0, 15, 1),

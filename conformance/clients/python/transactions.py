@@ -196,6 +196,8 @@ def copy(broker, source, target, group, transactional_id, batches, abort=()):
         one.send_offsets_to_transaction(positions, reader.consumer.consumer_group_metadata(), 30)
         if number in abort and number not in aborted:
             aborted.add(number)
+            # What is still in the queue would be dropped, and how much that is differs from run to run.
+            one.flush(30)
             one.abort_transaction(30)
             reader.consumer.seek(TopicPartition(source, 0, taken[0].offset()))
             continue
