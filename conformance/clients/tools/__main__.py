@@ -56,12 +56,12 @@ def read_classes(bootstrap):
     if not CLASSES_READ.exists():
         arguments = [f"-XX:ArchiveClassesAtExit={CLASSES_READ}", "-cp", f"{LIBS}/*", CLASSES["consumer-groups"]]
         run = [*JAVA, *arguments, "--bootstrap-server", bootstrap, "--list"]
-        subprocess.run(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=100)
+        subprocess.run(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300)
 
 
 def tool(broker, name, *arguments, text="", fails=False):
     """What a tool writes; of one that must fail, all it says."""
-    run = subprocess.run(command(broker, name, *arguments), input=text, capture_output=True, text=True, timeout=100)
+    run = subprocess.run(command(broker, name, *arguments), input=text, capture_output=True, text=True, timeout=300)
     if fails:
         expect(f"{name} failed", run.returncode != 0, True)
         return run.stdout + run.stderr

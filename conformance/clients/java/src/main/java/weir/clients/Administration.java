@@ -130,10 +130,10 @@ final class Administration {
     private static Object brokerConfigs(Broker broker) throws Exception {
         ConfigResource of = new ConfigResource(ConfigResource.Type.BROKER, "1");
         var before = broker.admin.describeConfigs(List.of(of)).all().get().get(of);
-        String set = alter(broker, of, AlterConfigOp.OpType.SET, "log.cleaner.threads", "2");
-        String wrong = alter(broker, of, AlterConfigOp.OpType.SET, "log.cleaner.threads", "many");
+        String set = alter(broker, of, AlterConfigOp.OpType.SET, "log.index.interval.bytes", "4096");
+        String wrong = alter(broker, of, AlterConfigOp.OpType.SET, "log.index.interval.bytes", "many");
         String fixed = alter(broker, of, AlterConfigOp.OpType.SET, "node.id", "9");
-        String gone = alter(broker, of, AlterConfigOp.OpType.DELETE, "log.cleaner.threads", null);
+        String gone = alter(broker, of, AlterConfigOp.OpType.DELETE, "log.index.interval.bytes", null);
         return "node.id=" + (before.get("node.id") == null ? "absent" : before.get("node.id").value() + "/" + before.get("node.id").isReadOnly()) + " set=" + set
                 + " wrong=" + wrong + " fixed=" + fixed + " delete=" + gone;
     }
