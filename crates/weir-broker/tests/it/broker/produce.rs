@@ -22,7 +22,7 @@ async fn what_is_refused_gets_the_code_of_kafka_and_harms_nothing() {
     check("orders", 1, &good, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION).await;
     check("orders", -1, &good, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION).await;
     check("orders", 0, &wrong, ErrorCode::CORRUPT_MESSAGE).await;
-    check("orders", 0, &torn, ErrorCode::CORRUPT_MESSAGE).await;
+    check("orders", 0, &torn, ErrorCode::INVALID_RECORD).await;
     check("orders", 0, &old, ErrorCode::INVALID_RECORD).await;
     check("orders", 0, &batch(&[&"x".repeat(200)]), ErrorCode::MESSAGE_TOO_LARGE).await;
     check("compacted", 0, &good, ErrorCode::INVALID_RECORD).await;
