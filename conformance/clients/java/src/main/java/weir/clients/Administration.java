@@ -119,6 +119,15 @@ final class Administration {
         seen.add(alter(broker, of, AlterConfigOp.OpType.SET, "compression.type", "best"));
         seen.add(alter(broker, of, AlterConfigOp.OpType.SET, "message.timestamp.type", "LogAppendTime"));
         seen.add(alter(broker, of, AlterConfigOp.OpType.DELETE, "segment.bytes", null));
+        // Apache Kafka answers an alteration before every answer shows it.
+        eventually("the last alteration to show", 20, () -> {
+            try {
+                var now = broker.admin.describeConfigs(List.of(of)).all().get().get(of);
+                return now.get("segment.bytes").source() != ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG;
+            } catch (Exception error) {
+                throw new AssertionError(error);
+            }
+        });
         var found = broker.admin.describeConfigs(List.of(of)).all().get().get(of);
         List<String> set = new ArrayList<>(found.entries().stream().filter(each -> each.source() == ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG)
                 .map(each -> each.name() + "=" + each.value()).toList());
