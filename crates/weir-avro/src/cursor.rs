@@ -5,19 +5,20 @@ use crate::fault::FaultKind;
 /// A place in a payload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cursor<'a> {
-    whole: &'a [u8],
     rest: &'a [u8],
+    /// How many bytes there are in front of it and behind it.
+    total: usize,
 }
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Cursor<'a> {
-        Cursor { whole: bytes, rest: bytes }
+        Cursor { rest: bytes, total: bytes.len() }
     }
 
     /// How many bytes lie behind it.
     #[inline]
     pub(crate) fn at(&self) -> usize {
-        self.whole.len() - self.rest.len()
+        self.total - self.rest.len()
     }
 
     #[inline]
@@ -27,8 +28,8 @@ impl<'a> Cursor<'a> {
 
     /// The bytes from `start` to here.
     #[inline]
-    pub(crate) fn since(&self, start: usize) -> &'a [u8] {
-        self.whole.get(start..self.at()).unwrap_or_default()
+    pub(crate) fn since(&self, start: Cursor<'a>) -> &'a [u8] {
+        start.rest.get(..start.left() - self.left()).unwrap_or_default()
     }
 
     #[inline]

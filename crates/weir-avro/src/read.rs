@@ -85,8 +85,8 @@ pub(crate) fn read_value<'a>(
     cursor: &mut Cursor<'a>,
     guard: &mut Guard,
 ) -> Result<Slot<'a>, Fail> {
-    let start = cursor.at();
-    let failing = |kind| Failing::new(kind, start);
+    let from = *cursor;
+    let failing = |kind| Failing::new(kind, from.at());
     guard.spend(1).map_err(failing)?;
     let node = schema.node(id);
     Ok(match &node.kind {
@@ -129,11 +129,11 @@ pub(crate) fn read_value<'a>(
         }
         Kind::Array { items } => {
             read_blocks(schema, *items, false, cursor, guard)?;
-            Slot::Region(Region { node: id, bytes: cursor.since(start) })
+            Slot::Region(Region { node: id, bytes: cursor.since(from) })
         }
         Kind::Map { values } => {
             read_blocks(schema, *values, true, cursor, guard)?;
-            Slot::Region(Region { node: id, bytes: cursor.since(start) })
+            Slot::Region(Region { node: id, bytes: cursor.since(from) })
         }
         Kind::Record { fields } => {
             guard.enter(1).map_err(failing)?;
@@ -143,7 +143,7 @@ pub(crate) fn read_value<'a>(
                 }
             }
             guard.leave(1);
-            Slot::Region(Region { node: id, bytes: cursor.since(start) })
+            Slot::Region(Region { node: id, bytes: cursor.since(from) })
         }
     })
 }

@@ -54,19 +54,6 @@ const UNWANTED: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    /// What starts with a number.
-    Number(Number),
-    Boolean,
-    Double,
-    /// A record with something wanted in it, by its block.
-    Record(u32),
-    /// Anything else, which the general reader takes.
-    Any,
-}
-
-/// What a number is the value, the index or the length of.
-#[derive(Clone, Copy, Debug)]
-enum Number {
     Int,
     Long,
     Bytes,
@@ -74,8 +61,14 @@ enum Number {
     /// A string that nobody looks at.
     SkipString,
     Enum,
-    /// A union with null, of which this branch is null. The next step is the other branch.
+    /// The index of a union with null, of which this branch is null. The next step is the other branch.
     Nullable(u8),
+    Boolean,
+    Double,
+    /// A record with something wanted in it, by its block.
+    Record(u32),
+    /// Anything else, which the general reader takes.
+    Any,
 }
 
 impl Walker {
@@ -159,49 +152,48 @@ impl Walker {
                     *place = slot;
                 }
             };
+            // What starts with a number reads it here, so that the loop stays small: it is a length, an index or a value.
+            let n = match step.op {
+                Op::Boolean | Op::Double | Op::Record(_) | Op::Any => 0,
+                _ => own.long()?,
+            };
             match step.op {
-                Op::Number(number) => {
-                    let n = own.long()?;
-                    match number {
-                        Number::Int if i32::try_from(n).is_err() => return Err(FaultKind::IntOutOfRange),
-                        Number::Int | Number::Long => put(Slot::Long(n)),
-                        Number::Bytes => put(Slot::Bytes(own.sized(n)?)),
-                        Number::String => match std::str::from_utf8(own.sized(n)?) {
-                            Ok(text) => put(Slot::Str(text)),
-                            Err(_) => return Err(FaultKind::BadUtf8),
-                        },
-                        Number::SkipString => {
-                            if !is_utf8(own.sized(n)?) {
-                                return Err(FaultKind::BadUtf8);
-                            }
-                        }
-                        Number::Enum => {
-                            let Kind::Enum { symbols, .. } = &self.schema.node(step.node).kind else {
-                                return Err(FaultKind::EnumOutOfRange);
-                            };
-                            match usize::try_from(n).ok().and_then(|i| symbols.get(i)) {
-                                Some(symbol) => put(Slot::Str(symbol)),
-                                None => return Err(FaultKind::EnumOutOfRange),
-                            }
-                        }
-                        Number::Nullable(null) if n == i64::from(null) => {
-                            put(Slot::Null);
-                            steps.next();
-                        }
-                        Number::Nullable(_) if n == 0 || n == 1 => {}
-                        Number::Nullable(_) => return Err(FaultKind::UnionOutOfRange),
+                Op::Int if i32::try_from(n).is_err() => return Err(FaultKind::IntOutOfRange),
+                Op::Int | Op::Long => put(Slot::Long(n)),
+                Op::Bytes => put(Slot::Bytes(own.sized(n)?)),
+                Op::String => match std::str::from_utf8(own.sized(n)?) {
+                    Ok(text) => put(Slot::Str(text)),
+                    Err(_) => return Err(FaultKind::BadUtf8),
+                },
+                Op::SkipString => {
+                    if !is_utf8(own.sized(n)?) {
+                        return Err(FaultKind::BadUtf8);
                     }
                 }
+                Op::Enum => {
+                    let Kind::Enum { symbols, .. } = &self.schema.node(step.node).kind else {
+                        return Err(FaultKind::EnumOutOfRange);
+                    };
+                    match usize::try_from(n).ok().and_then(|i| symbols.get(i)) {
+                        Some(symbol) => put(Slot::Str(symbol)),
+                        None => return Err(FaultKind::EnumOutOfRange),
+                    }
+                }
+                Op::Nullable(null) if n == i64::from(null) => {
+                    put(Slot::Null);
+                    steps.next();
+                }
+                Op::Nullable(_) if n == 0 || n == 1 => {}
+                Op::Nullable(_) => return Err(FaultKind::UnionOutOfRange),
                 Op::Boolean => put(Slot::Bool(own.boolean()?)),
                 Op::Double => put(Slot::Double(f64::from_le_bytes(own.array()?))),
                 Op::Record(block) => {
-                    let start = own.at();
                     *cursor = own;
                     self.take(&self.blocks[block as usize], cursor, guard, slots)?;
+                    let bytes = cursor.since(own);
                     own = *cursor;
-                    let record = Slot::Region(Region { node: step.node, bytes: own.since(start) });
                     if let Some(place) = slots.get_mut(step.slot as usize) {
-                        *place = record;
+                        *place = Slot::Region(Region { node: step.node, bytes });
                     }
                 }
                 Op::Any => {
@@ -246,15 +238,13 @@ fn compile(schema: &Schema, node: NodeId, paths: &Paths<'_>, into: &mut Block, b
     let target = schema.node(inner);
     let op = match &target.kind {
         Kind::Boolean => Op::Boolean,
-        Kind::Int => Op::Number(Number::Int),
-        Kind::Long => Op::Number(Number::Long),
+        Kind::Int => Op::Int,
+        Kind::Long => Op::Long,
         Kind::Double => Op::Double,
-        Kind::Bytes if !matches!(target.logical, Some(Logical::Uuid | Logical::BigDecimal)) => {
-            Op::Number(Number::Bytes)
-        }
-        Kind::String if target.logical.is_none() && slot == UNWANTED => Op::Number(Number::SkipString),
-        Kind::String if target.logical.is_none() => Op::Number(Number::String),
-        Kind::Enum { .. } => Op::Number(Number::Enum),
+        Kind::Bytes if !matches!(target.logical, Some(Logical::Uuid | Logical::BigDecimal)) => Op::Bytes,
+        Kind::String if target.logical.is_none() && slot == UNWANTED => Op::SkipString,
+        Kind::String if target.logical.is_none() => Op::String,
+        Kind::Enum { .. } => Op::Enum,
         Kind::Record { fields } if paths.iter().any(|(path, _)| !path.is_empty()) => {
             let block = record(schema, fields, paths, blocks);
             blocks.push(block);
@@ -269,7 +259,7 @@ fn compile(schema: &Schema, node: NodeId, paths: &Paths<'_>, into: &mut Block, b
         && nullable
     {
         let null = u8::from(branches[0] == inner);
-        into.steps.push(Step { op: Op::Number(Number::Nullable(null)), slot, node });
+        into.steps.push(Step { op: Op::Nullable(null), slot, node });
         into.values += 1;
     }
     into.steps.push(Step { op, slot, node: inner });

@@ -150,11 +150,11 @@ impl Binding {
         }
         let schema = self.schema();
         for (index, (slot, test)) in self.tests.iter().enumerate() {
-            let value = slots[*slot as usize];
+            let value = &slots[*slot as usize];
             let holds = match test {
                 SlotTest::One(test) => test.holds(value, schema),
                 SlotTest::Inside(inside) => {
-                    self.check_inside(index, inside, value, &mut report);
+                    self.check_inside(index, inside, *value, &mut report);
                     true
                 }
                 _ if matches!(value, Slot::Null | Slot::Absent) => true,
@@ -469,7 +469,7 @@ impl Inside {
 
     fn visit<'a>(&self, slot: Slot<'a>, schema: &'a Schema, trail: &Trail<'_>, found: &mut Found<'_, 'a>) {
         for (spec, test) in &self.tests {
-            if !test.holds(slot, schema) {
+            if !test.holds(&slot, schema) {
                 let mut path = String::new();
                 trail.write(&mut path);
                 found(*spec, path, self.node, slot);

@@ -280,14 +280,14 @@ fn list(values: &[Value], allowed: bool, kind: &Kind, logical: Option<Logical>, 
 impl Test {
     /// Whether a value keeps the rule. The tests that most rules are come first and are a part of the loop over them.
     #[inline(always)]
-    pub(crate) fn holds<'a>(&self, slot: Slot<'a>, schema: &'a Schema) -> bool {
+    pub(crate) fn holds<'a>(&self, slot: &Slot<'a>, schema: &'a Schema) -> bool {
         match (self, slot) {
-            (Self::Long { lo, hi }, Slot::Long(n)) => *lo <= n && n <= *hi,
-            (Self::Double { lo, hi }, Slot::Double(n)) => *lo <= n && n <= *hi,
+            (Self::Long { lo, hi }, Slot::Long(n)) => lo <= n && n <= hi,
+            (Self::Double { lo, hi }, Slot::Double(n)) => lo <= n && n <= hi,
             (Self::Present, slot) => !matches!(slot, Slot::Null),
-            (Self::Texts(list, allowed), Slot::Str(text)) => list.iter().any(|t| **t == *text) == *allowed,
+            (Self::Texts(list, allowed), Slot::Str(text)) => list.iter().any(|t| **t == **text) == *allowed,
             (Self::Pattern(pattern), Slot::Str(text)) => pattern.is_match(text),
-            (test, slot) => test.holds_rarely(slot, schema),
+            (test, slot) => test.holds_rarely(*slot, schema),
         }
     }
 
@@ -332,7 +332,7 @@ impl Test {
             (Self::Unique, Slot::Region(region)) => unique(region.items(schema)),
             // A writer's bytes may be read as a text (Avro specification, "Schema Resolution").
             (test, Slot::Bytes(bytes)) => {
-                std::str::from_utf8(bytes).is_ok_and(|text| test.holds(Slot::Str(text), schema))
+                std::str::from_utf8(bytes).is_ok_and(|text| test.holds(&Slot::Str(text), schema))
             }
             _ => true,
         }
