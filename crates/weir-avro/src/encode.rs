@@ -345,7 +345,7 @@ impl<'s> Encoder<'s> {
                 Scalar::Long(index.ok_or_else(mismatch)? as i64)
             }
             (Kind::String, Value::String(text)) => {
-                if node.logical == Some(Logical::Uuid) && !read::is_uuid(text) {
+                if node.logical == Some(Logical::Uuid) && !read::is_uuid(text.as_bytes()) {
                     return Err(mismatch());
                 }
                 Scalar::Blob(text.as_bytes().into())

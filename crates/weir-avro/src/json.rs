@@ -75,7 +75,7 @@ impl Render<'_> {
                 let bytes = self.cursor.take(*size)?;
                 self.bytes(node, bytes)
             }
-            Kind::String => self.cursor.text()?.into(),
+            Kind::String => self.cursor.text()?.as_str().into(),
             Kind::Enum { symbols, .. } => {
                 let index = usize::try_from(self.cursor.long()?).map_err(|_| FaultKind::EnumOutOfRange)?;
                 symbols.get(index).ok_or(FaultKind::EnumOutOfRange)?.as_ref().into()
@@ -93,7 +93,7 @@ impl Render<'_> {
                 let mut entries = Map::new();
                 while let (count @ 1.., _) = read::block(&mut self.cursor)? {
                     for _ in 0..count {
-                        let key = self.cursor.text()?.to_owned();
+                        let key = self.cursor.text()?.as_str().to_owned();
                         entries.insert(key, self.value(*values)?);
                     }
                 }

@@ -17,6 +17,7 @@ pub mod row;
 pub mod schema;
 pub mod slot;
 mod text;
+mod trusted;
 pub mod walk;
 
 pub use compat::{Incompatibility, IncompatibilityKind, can_read};
@@ -26,5 +27,5 @@ pub use json::{JsonForm, to_json};
 pub use read::Limits;
 pub use row::{row_to_json, text_to_json};
 pub use schema::{Field, Kind, Logical, Node, NodeId, Schema, SchemaError};
-pub use slot::{Entries, FieldPath, Items, Region, Slot, recycle};
+pub use slot::{Entries, FieldPath, Items, Region, Slot, Utf8, recycle};
 pub use walk::{Walker, WalkerError};

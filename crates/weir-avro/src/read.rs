@@ -7,7 +7,7 @@
 use crate::cursor::Cursor;
 use crate::fault::{Fail, Failing, Fault, FaultKind};
 use crate::schema::{Kind, Logical, NodeId, Schema};
-use crate::slot::{Region, Slot};
+use crate::slot::{Region, Slot, Utf8};
 
 /// What a datum may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ pub(crate) fn read_value<'a>(
         }
         Kind::String => {
             let text = cursor.text().map_err(failing)?;
-            if node.logical == Some(Logical::Uuid) && !is_uuid(text) {
+            if node.logical == Some(Logical::Uuid) && !is_uuid(text.as_bytes()) {
                 return Err(failing(FaultKind::BadUuid));
             }
             Slot::Str(text)
@@ -116,7 +116,7 @@ pub(crate) fn read_value<'a>(
         Kind::Enum { symbols, .. } => {
             let index = cursor.long().map_err(failing)?;
             match usize::try_from(index).ok().and_then(|i| symbols.get(i)) {
-                Some(symbol) => Slot::Str(symbol),
+                Some(symbol) => Slot::Str(Utf8::from(&**symbol)),
                 None => return Err(failing(FaultKind::EnumOutOfRange)),
             }
         }
@@ -195,10 +195,10 @@ fn read_blocks<'a>(
 }
 
 /// The text form of RFC 4122, section 3: 8-4-4-4-12 hexadecimal digits.
-pub(crate) fn is_uuid(text: &str) -> bool {
+pub(crate) fn is_uuid(text: &[u8]) -> bool {
     text.len() == 36
-        && text.bytes().enumerate().all(|(i, b)| match i {
-            8 | 13 | 18 | 23 => b == b'-',
+        && text.iter().enumerate().all(|(i, b)| match i {
+            8 | 13 | 18 | 23 => *b == b'-',
             _ => b.is_ascii_hexdigit(),
         })
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::cursor::Cursor;
 use crate::read::{Guard, Limits, block, read_value};
-use crate::schema::{Kind, NodeId, Schema};
+use crate::schema::{Field, Kind, NodeId, Schema};
+use crate::trusted;
 
 /// A field by its names from the root: `customer.address.zip`. The empty path is the whole datum.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,7 +60,7 @@ pub enum Slot<'a> {
     /// Bytes or a fixed.
     Bytes(&'a [u8]),
     /// A string or the symbol of an enum.
-    Str(&'a str),
+    Str(Utf8<'a>),
     /// An array, a map or a record, as the bytes it was found in.
     Region(Region<'a>),
 }
@@ -71,6 +72,64 @@ impl<'a> Slot<'a> {
         let mut cursor = Cursor::new(bytes);
         let slot = read_value(schema, node, &mut cursor, &mut Guard::new(Limits::default())).ok()?;
         (cursor.left() == 0).then_some(slot)
+    }
+}
+
+/// Text that has been validated and is kept as its bytes, because most rules need no more than those. A `str` costs
+/// another validation, as only the standard library may skip it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Utf8<'a>(&'a [u8]);
+
+impl<'a> Utf8<'a> {
+    /// The bytes as text, if they are UTF-8. ASCII, which most text is, is seen eight bytes at a time.
+    #[inline(never)]
+    pub fn new(bytes: &'a [u8]) -> Option<Utf8<'a>> {
+        let ascii = match bytes.last_chunk::<8>() {
+            Some(last) => {
+                let (words, _) = bytes.as_chunks::<8>();
+                let seen = words.iter().fold(u64::from_le_bytes(*last), |seen, word| seen | u64::from_le_bytes(*word));
+                seen & 0x8080_8080_8080_8080 == 0
+            }
+            None => bytes.iter().fold(0, |seen, byte| seen | byte) < 0x80,
+        };
+        (ascii || std::str::from_utf8(bytes).is_ok()).then_some(Utf8(bytes))
+    }
+
+    /// Bytes that were found to be UTF-8 before.
+    #[inline]
+    pub(crate) fn trusted(bytes: &'a [u8]) -> Utf8<'a> {
+        Utf8(bytes)
+    }
+
+    /// Its bytes.
+    #[inline]
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The text.
+    pub fn as_str(self) -> &'a str {
+        std::str::from_utf8(self.0).unwrap_or_default()
+    }
+
+    /// How many code points it has.
+    #[inline]
+    pub fn chars(self) -> usize {
+        // All bytes but those that continue a code point.
+        self.0.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
+    }
+}
+
+impl<'a> From<&'a str> for Utf8<'a> {
+    #[inline]
+    fn from(text: &'a str) -> Utf8<'a> {
+        Utf8(text.as_bytes())
+    }
+}
+
+impl fmt::Debug for Utf8<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
     }
 }
 
@@ -105,15 +164,14 @@ impl<'a> Region<'a> {
     /// The field at `index` of a record; `Absent` for any other type or an index beyond its fields.
     pub fn field(self, schema: &'a Schema, index: usize) -> Slot<'a> {
         let Kind::Record { fields } = &schema.node(self.node).kind else { return Slot::Absent };
+        let Some((wanted, before)) = fields.get(..=index).and_then(<[Field]>::split_last) else { return Slot::Absent };
         let mut cursor = Cursor::new(self.bytes);
-        let mut slot = Slot::Absent;
-        for field in fields.iter().take(index + 1) {
-            match trusted(schema, field.node, &mut cursor) {
-                Some(value) => slot = value,
-                None => return Slot::Absent,
+        for field in before {
+            if trusted::skip(schema, field.node, &mut cursor).is_none() {
+                return Slot::Absent;
             }
         }
-        if index < fields.len() { slot } else { Slot::Absent }
+        trusted::value(schema, wanted.node, &mut cursor).unwrap_or(Slot::Absent)
     }
 
     /// How many items an array or entries a map has, without reading them where the blocks tell.
@@ -124,11 +182,6 @@ impl<'a> Region<'a> {
             _ => 0,
         }
     }
-}
-
-/// Reads a value of bytes that a walk has validated before.
-fn trusted<'a>(schema: &'a Schema, node: NodeId, cursor: &mut Cursor<'a>) -> Option<Slot<'a>> {
-    read_value(schema, node, cursor, &mut Guard::new(Limits { depth: u32::MAX, items: u64::MAX })).ok()
 }
 
 /// The items of an array. Made by [`Region::items`].
@@ -153,7 +206,7 @@ impl<'a> Iterator for Items<'a> {
             }
         }
         self.left -= 1;
-        trusted(self.schema, item, &mut self.cursor)
+        trusted::value(self.schema, item, &mut self.cursor)
     }
 
     fn count(mut self) -> usize {
@@ -204,8 +257,8 @@ impl<'a> Iterator for Entries<'a> {
             }
         }
         self.left -= 1;
-        let key = self.cursor.text().ok()?;
-        Some((key, trusted(self.schema, value, &mut self.cursor)?))
+        let key = Utf8(self.cursor.blob().ok()?);
+        Some((key.as_str(), trusted::value(self.schema, value, &mut self.cursor)?))
     }
 }
 
@@ -213,4 +266,26 @@ impl<'a> Iterator for Entries<'a> {
 pub fn recycle<'b>(mut slots: Vec<Slot<'_>>) -> Vec<Slot<'b>> {
     slots.clear();
     slots.into_iter().map(|_| Slot::Absent).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn text_is_what_the_standard_library_says(text in "[a-zé€😀]{0,12}", at in any::<usize>(), byte in any::<u8>()) {
+            let whole = Utf8::new(text.as_bytes()).map(|text| (text.as_str(), text.chars()));
+            prop_assert_eq!(whole, Some((text.as_str(), text.chars().count())));
+            let mut bytes = text.into_bytes();
+            if !bytes.is_empty() {
+                let at = at % bytes.len();
+                bytes[at] = byte;
+            }
+            prop_assert_eq!(Utf8::new(&bytes).map(Utf8::as_str), std::str::from_utf8(&bytes).ok());
+        }
+    }
 }

@@ -223,7 +223,7 @@ pub(crate) fn uuid(bytes: &[u8]) -> String {
 }
 
 pub(crate) fn parse_uuid(text: &str) -> Option<Vec<u8>> {
-    crate::read::is_uuid(text).then(|| unhex(&text.replace('-', "")))?
+    crate::read::is_uuid(text.as_bytes()).then(|| unhex(&text.replace('-', "")))?
 }
 
 fn hex(bytes: &[u8]) -> String {

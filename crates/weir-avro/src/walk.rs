@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use crate::cursor::{Cursor, is_utf8};
+use crate::cursor::Cursor;
 use crate::fault::{Fault, FaultKind};
 use crate::read::{Guard, Limits, read_value, validate};
 use crate::schema::{Field, Kind, Logical, NodeId, Schema};
-use crate::slot::{FieldPath, Region, Slot};
+use crate::slot::{FieldPath, Region, Slot, Utf8};
 
 /// Why a walker could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -58,8 +58,6 @@ enum Op {
     Long,
     Bytes,
     String,
-    /// A string that nobody looks at.
-    SkipString,
     Enum,
     /// The index of a union with null, of which this branch is null. The next step is the other branch.
     Nullable(u8),
@@ -161,21 +159,16 @@ impl Walker {
                 Op::Int if i32::try_from(n).is_err() => return Err(FaultKind::IntOutOfRange),
                 Op::Int | Op::Long => put(Slot::Long(n)),
                 Op::Bytes => put(Slot::Bytes(own.sized(n)?)),
-                Op::String => match std::str::from_utf8(own.sized(n)?) {
-                    Ok(text) => put(Slot::Str(text)),
-                    Err(_) => return Err(FaultKind::BadUtf8),
+                Op::String => match Utf8::new(own.sized(n)?) {
+                    Some(text) => put(Slot::Str(text)),
+                    None => return Err(FaultKind::BadUtf8),
                 },
-                Op::SkipString => {
-                    if !is_utf8(own.sized(n)?) {
-                        return Err(FaultKind::BadUtf8);
-                    }
-                }
                 Op::Enum => {
                     let Kind::Enum { symbols, .. } = &self.schema.node(step.node).kind else {
                         return Err(FaultKind::EnumOutOfRange);
                     };
                     match usize::try_from(n).ok().and_then(|i| symbols.get(i)) {
-                        Some(symbol) => put(Slot::Str(symbol)),
+                        Some(symbol) => put(Slot::Str(Utf8::from(&**symbol))),
                         None => return Err(FaultKind::EnumOutOfRange),
                     }
                 }
@@ -242,7 +235,6 @@ fn compile(schema: &Schema, node: NodeId, paths: &Paths<'_>, into: &mut Block, b
         Kind::Long => Op::Long,
         Kind::Double => Op::Double,
         Kind::Bytes if !matches!(target.logical, Some(Logical::Uuid | Logical::BigDecimal)) => Op::Bytes,
-        Kind::String if target.logical.is_none() && slot == UNWANTED => Op::SkipString,
         Kind::String if target.logical.is_none() => Op::String,
         Kind::Enum { .. } => Op::Enum,
         Kind::Record { fields } if paths.iter().any(|(path, _)| !path.is_empty()) => {

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use weir_avro::{Kind, Logical, NodeId, Schema, Slot};
+use weir_avro::{Kind, Logical, NodeId, Schema, Slot, Utf8};
 use weir_expr::Input;
 
 use crate::bind::{Binding, Inside, SlotTest};
@@ -148,7 +148,7 @@ impl Binding {
         if !self.key.is_empty() {
             self.check_key(event, slots, &mut report);
         }
-        let schema = self.schema();
+        let (schema, slots): (_, &[Slot<'a>]) = (self.schema(), slots);
         for (index, (slot, test)) in self.tests.iter().enumerate() {
             let value = &slots[*slot as usize];
             let holds = match test {
@@ -208,7 +208,7 @@ impl Binding {
         let avro = self.object.settings.key_format.as_ref().is_some_and(|at| at.value == KeyFormat::Avro);
         match event.key {
             Some(key) if avro => Slot::Bytes(key),
-            Some(key) => std::str::from_utf8(key).map_or(Slot::Null, Slot::Str),
+            Some(key) => Utf8::new(key).map_or(Slot::Null, Slot::Str),
             None => Slot::Null,
         }
     }
@@ -308,6 +308,7 @@ fn show(value: Slot<'_>, schema: &Schema, node: NodeId) -> Option<String> {
         (Slot::Long(n), None) => n.to_string(),
         (Slot::Double(n), _) => n.to_string(),
         (Slot::Str(text), _) => {
+            let text = text.as_str();
             let cut: String = text.chars().take(MAX_SHOWN).collect();
             let more = if cut.len() < text.len() { " and more" } else { "" };
             format!("{cut:?}{more}")
@@ -415,15 +416,14 @@ fn is_avro_key<'a>(key: &[u8], headers: &[Header<'_>], values: impl Iterator<Ite
             rest >>= 7;
         }
     };
+    let blob = |key: &mut &[u8], bytes: &[u8]| number(key, bytes.len() as i64) && strip(key, bytes);
     for value in values {
         let same = match value {
-            Slot::Str(text) => number(&mut key, text.len() as i64) && strip(&mut key, text.as_bytes()),
+            Slot::Str(text) => blob(&mut key, text.as_bytes()),
             Slot::Long(n) => number(&mut key, n),
             Slot::Bool(b) => strip(&mut key, &[u8::from(b)]),
             // Bytes carry their length, a fixed does not; the key may hold either.
-            Slot::Bytes(bytes) => {
-                strip(&mut key, bytes) || (number(&mut key, bytes.len() as i64) && strip(&mut key, bytes))
-            }
+            Slot::Bytes(bytes) => strip(&mut key, bytes) || blob(&mut key, bytes),
             _ => false,
         };
         if !same {
@@ -493,7 +493,7 @@ impl Inside {
         if let Some((keys, values)) = self.entries.as_deref() {
             for (index, (key, value)) in region.entries(schema).enumerate() {
                 let trail = Trail { up: Some(trail), step: Step::Index(index) };
-                keys.visit(Slot::Str(key), schema, &trail, found);
+                keys.visit(Slot::Str(key.into()), schema, &trail, found);
                 values.visit(value, schema, &trail, found);
             }
         }

@@ -5,6 +5,7 @@
 //! is faster, and a thousand contracts do not each keep an automaton's cache per thread.
 
 use regex::Regex;
+use weir_avro::Utf8;
 
 /// A compiled pattern.
 #[derive(Clone, Debug)]
@@ -38,10 +39,10 @@ impl Pattern {
     }
 
     #[inline(never)]
-    pub(crate) fn is_match(&self, text: &str) -> bool {
+    pub(crate) fn is_match(&self, text: Utf8<'_>) -> bool {
         match self {
             Self::Row(row) => row.is_match(text.as_bytes()),
-            Self::Regex(regex) => regex.is_match(text),
+            Self::Regex(regex) => regex.is_match(text.as_str()),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A test looks at one slot and says yes or no. It allocates nothing, except for `uniqueItems` on long lists and for
 //! the first use of a pattern on a thread. Nulls pass every test but [`Test::Present`].
 
-use weir_avro::{Kind, Logical, NodeId, Schema, Slot};
+use weir_avro::{Kind, Logical, NodeId, Schema, Slot, Utf8};
 
 use crate::exact::{Exact, unscaled};
 use crate::pattern::Pattern;
@@ -285,8 +285,10 @@ impl Test {
             (Self::Long { lo, hi }, Slot::Long(n)) => lo <= n && n <= hi,
             (Self::Double { lo, hi }, Slot::Double(n)) => lo <= n && n <= hi,
             (Self::Present, slot) => !matches!(slot, Slot::Null),
-            (Self::Texts(list, allowed), Slot::Str(text)) => list.iter().any(|t| **t == **text) == *allowed,
-            (Self::Pattern(pattern), Slot::Str(text)) => pattern.is_match(text),
+            (Self::Texts(list, allowed), Slot::Str(text)) => {
+                list.iter().any(|t| t.as_bytes() == text.as_bytes()) == *allowed
+            }
+            (Self::Pattern(pattern), Slot::Str(text)) => pattern.is_match(*text),
             (test, slot) => test.holds_rarely(*slot, schema),
         }
     }
@@ -298,8 +300,8 @@ impl Test {
             (Self::Never, _) => false,
             (Self::Chars { least, most }, Slot::Str(text)) => {
                 // A character takes one to four bytes, which settles most texts without counting.
-                let bytes = text.len() as u64;
-                (bytes <= *most && bytes / 4 >= *least) || in_range(text.chars().count() as u64, *least, *most)
+                let bytes = text.as_bytes().len() as u64;
+                (bytes <= *most && bytes / 4 >= *least) || in_range(text.chars() as u64, *least, *most)
             }
             (Self::Longs(list, allowed), Slot::Long(n)) => list.contains(&n) == *allowed,
             (Self::Doubles(list, allowed), Slot::Double(n)) => list.contains(&n) == *allowed,
@@ -317,11 +319,11 @@ impl Test {
                 (quotient - quotient.round()).abs() <= 1e-9 * quotient.abs().max(1.0)
             }
             (Self::Chars { least, most }, Slot::Bytes(b)) => in_range(b.len() as u64, *least, *most),
-            (Self::Format(format), Slot::Str(text)) => format.fits(text),
-            (Self::Written(clock), Slot::Str(text)) => clock.read(text).is_some(),
+            (Self::Format(format), Slot::Str(text)) => format.fits(text.as_str()),
+            (Self::Written(clock), Slot::Str(text)) => clock.read(text.as_str()).is_some(),
             // A text that is no date breaks the rule about its form and not this one as well.
             (Self::TextInstant(range), Slot::Str(text)) => {
-                range.2.read(text).is_none_or(|n| (range.0..=range.1).contains(&n))
+                range.2.read(text.as_str()).is_none_or(|n| (range.0..=range.1).contains(&n))
             }
             (Self::Count { least, most }, Slot::Region(region)) => in_range(region.count(schema) as u64, *least, *most),
             (Self::Fields { least, most }, Slot::Region(region)) => {
@@ -331,9 +333,7 @@ impl Test {
             }
             (Self::Unique, Slot::Region(region)) => unique(region.items(schema)),
             // A writer's bytes may be read as a text (Avro specification, "Schema Resolution").
-            (test, Slot::Bytes(bytes)) => {
-                std::str::from_utf8(bytes).is_ok_and(|text| test.holds(&Slot::Str(text), schema))
-            }
+            (test, Slot::Bytes(bytes)) => Utf8::new(bytes).is_some_and(|text| test.holds(&Slot::Str(text), schema)),
             _ => true,
         }
     }
@@ -369,7 +369,7 @@ fn hash(slot: Slot<'_>) -> u64 {
         // The two zeros are equal and must hash alike.
         Slot::Double(n) => (n + 0.0).to_bits().hash(&mut hasher),
         Slot::Bytes(bytes) => bytes.hash(&mut hasher),
-        Slot::Str(text) => text.hash(&mut hasher),
+        Slot::Str(text) => text.as_bytes().hash(&mut hasher),
         Slot::Region(region) => region.bytes.hash(&mut hasher),
     }
     hasher.finish()

@@ -245,7 +245,7 @@ impl Code {
             Op::Eq(How::Text, not, two) if let (Some(a), Some(b)) = (two[0].direct(s), two[1].direct(s)) => {
                 Ok((a == b) != *not)
             }
-            Op::InTexts(of, texts) if let Some(text) = of.direct(s) => Ok(among(texts, text)),
+            Op::InTexts(of, texts) if let Some(text) = of.direct(s) => Ok(among(texts, text.as_bytes())),
             Op::Order(How::Decimal, op, two) => {
                 Ok(holds(*op, Some(Decimal::cmp(two[0].decimal(s)?, two[1].decimal(s)?))))
             }
@@ -293,7 +293,7 @@ impl Code {
                     other => return Err(two[1].unfit(&other, "in")),
                 }
             }
-            Op::InTexts(of, texts) => of.text_or_null(s)?.is_some_and(|text| among(texts, &text)),
+            Op::InTexts(of, texts) => of.text_or_null(s)?.is_some_and(|text| among(texts, text.as_bytes())),
             Op::InInts(of, ints) => match of.int_or_null(s)? {
                 None => false,
                 Some(int) => ints.binary_search(&int).is_ok(),
@@ -444,7 +444,7 @@ impl Code {
         match &self.op {
             Op::Const(Value::String(text)) => Some(text),
             Op::Slot(slot, _, _) => match s.slot(*slot) {
-                Slot::Str(text) => Some(text),
+                Slot::Str(text) => Some(text.as_str()),
                 _ => None,
             },
             Op::NonNull(of) => of.direct(s),

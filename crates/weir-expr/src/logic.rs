@@ -39,10 +39,10 @@ fn settle_failed<'a>(rest: &'a [Code], decider: bool, failed: EvalError, s: Scop
 
 /// Whether a sorted list holds the text. Few texts are compared faster one by one.
 #[inline]
-pub(crate) fn among(texts: &[Box<str>], text: &str) -> bool {
+pub(crate) fn among(texts: &[Box<str>], text: &[u8]) -> bool {
     match texts.len() {
-        0..=8 => texts.iter().any(|t| **t == *text),
-        _ => texts.binary_search_by(|t| (**t).cmp(text)).is_ok(),
+        0..=8 => texts.iter().any(|t| t.as_bytes() == text),
+        _ => texts.binary_search_by(|t| t.as_bytes().cmp(text)).is_ok(),
     }
 }
 

@@ -95,8 +95,8 @@ impl Quick {
                 _ => None,
             },
             Quick::Chars { slot, lo, hi } => match slots.get(*slot as usize) {
-                Some(Slot::Str(text)) if text.len() <= SHORT => {
-                    let count = text.chars().count() as i64;
+                Some(Slot::Str(text)) if text.as_bytes().len() <= SHORT => {
+                    let count = text.chars() as i64;
                     Some(*lo <= count && count <= *hi)
                 }
                 _ => None,
@@ -113,7 +113,7 @@ impl Quick {
                 _ => None,
             },
             Quick::Texts(slot, texts) => match at(slot) {
-                Some(Slot::Str(text)) => Some(among(texts, text)),
+                Some(Slot::Str(text)) => Some(among(texts, text.as_bytes())),
                 _ => None,
             },
             Quick::Ints(slot, ints) => match at(slot) {

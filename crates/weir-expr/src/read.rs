@@ -117,7 +117,7 @@ pub(crate) fn load<'a>(schema: &'a Schema, read: Read, slot: Slot<'a>) -> Result
         Slot::Long(value) => return long(read, value),
         Slot::Double(value) => Value::Double(value),
         Slot::Bytes(value) => return bytes(read, value),
-        Slot::Str(value) => Value::text(value),
+        Slot::Str(value) => Value::text(value.as_str()),
         Slot::Region(region) => match &schema.node(region.node).kind {
             Kind::Array { items } => {
                 Value::List(List::Array(Collection { schema, region, item: Read::of(schema, *items) }))

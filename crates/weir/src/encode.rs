@@ -180,8 +180,9 @@ fn text_key(slot: Slot<'_>, index: usize, key: &mut Vec<u8>) -> bool {
 fn avro_key(slot: Slot<'_>, fixed: bool, key: &mut Vec<u8>) -> bool {
     match slot {
         Slot::Str(text) => {
+            let text = text.as_bytes();
             varint(text.len() as i64, key);
-            key.extend_from_slice(text.as_bytes());
+            key.extend_from_slice(text);
         }
         Slot::Bool(value) => key.push(u8::from(value)),
         Slot::Long(number) => varint(number, key),

@@ -89,8 +89,8 @@ fn same(schema: &Schema, id: NodeId, slot: Slot, theirs: &Theirs) -> bool {
         (Slot::Bytes(a), Theirs::Duration(b)) => a == <[u8; 12]>::from(*b),
         (Slot::Bytes(a), Theirs::Uuid(b)) => a == b.as_bytes(),
         (Slot::Bytes(_), Theirs::BigDecimal(_)) => true,
-        (Slot::Str(a), Theirs::Uuid(b)) => a.to_lowercase() == b.to_string(),
-        (Slot::Str(a), Theirs::String(b) | Theirs::Enum(_, b)) => a == b,
+        (Slot::Str(a), Theirs::Uuid(b)) => a.as_str().to_lowercase() == b.to_string(),
+        (Slot::Str(a), Theirs::String(b) | Theirs::Enum(_, b)) => a.as_str() == b,
         (Slot::Region(region), Theirs::Array(values)) => {
             let Kind::Array { items } = schema.node(id).kind else { return false };
             region.count(schema) == values.len()

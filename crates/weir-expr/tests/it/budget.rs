@@ -57,7 +57,7 @@ fn the_deepest_expressions_fit_a_small_stack() {
         ] {
             let mut wanted = Wanted::new();
             let Ok(program) = compile(&source, &Env::new(&schema), &mut wanted) else { panic!("{source}") };
-            let input = Input { key: Slot::Str("1"), ..Input::new(&schema, &[]) };
+            let input = Input { key: Slot::Str("1".into()), ..Input::new(&schema, &[]) };
             assert_eq!(program.test(&input), Ok(true), "{source}");
         }
     };
@@ -123,8 +123,12 @@ fn the_common_shapes_do_not_allocate() {
         let mut slots = Vec::new();
         walker.walk(&bytes, &mut slots).unwrap();
         let headers: [(&str, Option<&[u8]>); 1] = [("trace", Some(b"t"))];
-        let input =
-            Input { key: Slot::Str("k"), headers: &headers, now_ms: 1_705_000_000_000, ..Input::new(&schema, &slots) };
+        let input = Input {
+            key: Slot::Str("k".into()),
+            headers: &headers,
+            now_ms: 1_705_000_000_000,
+            ..Input::new(&schema, &slots)
+        };
         // The first run fills what the pattern matcher keeps for itself.
         assert_eq!(program.test(&input), Ok(true), "{source}");
         let counted = allocation_counter::measure(|| assert_eq!(program.test(&input), Ok(true)));
@@ -290,7 +294,7 @@ proptest! {
         let walker = Walker::new(schema.clone(), wanted.paths(), weir_avro::Limits::default()).unwrap();
         let mut slots = Vec::new();
         walker.walk(&bytes, &mut slots).unwrap();
-        let input = Input { key: Slot::Str("a"), ..Input::new(&schema, &slots) };
+        let input = Input { key: Slot::Str("a".into()), ..Input::new(&schema, &slots) };
         let value = program.eval(&input);
         let test = program.test(&input);
         if let Ok(value) = value {

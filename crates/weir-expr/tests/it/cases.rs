@@ -53,7 +53,7 @@ fn check(schema: &Arc<Schema>, expression: &str, expectation: &str, least: &str)
     let walker = Walker::new(schema.clone(), wanted.paths(), Limits::default()).map_err(|e| e.to_string())?;
     let mut slots = Vec::new();
     walker.walk(&bytes, &mut slots).map_err(|e| e.to_string())?;
-    let input = Input { key: Slot::Str("k-1"), headers: &HEADERS, now_ms: NOW, ..Input::new(schema, &slots) };
+    let input = Input { key: Slot::Str("k-1".into()), headers: &HEADERS, now_ms: NOW, ..Input::new(schema, &slots) };
     let outcome = program.eval(&input);
     // Asking for a boolean takes other ways through the evaluator and must say the same.
     match (&outcome, program.test(&input)) {
