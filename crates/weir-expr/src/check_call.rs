@@ -2,10 +2,11 @@
 
 use crate::ast::{Expr, ExprKind};
 use crate::check::{Checked, Checker, Typed, nearest};
-use crate::code::{Code, Loop, LoopKind, Op};
+use crate::code::{Code, Op};
 use crate::env::Type;
 use crate::error::Pos;
 use crate::func::{Func, ITEM, OVERLOADS, Overload};
+use crate::loops::{Loop, LoopKind};
 use crate::pattern;
 use crate::time::Zone;
 

@@ -14,11 +14,12 @@ use crate::ast;
 use crate::error::{EvalError, EvalErrorKind as Kind, Pos};
 use crate::func::{self, Func};
 use crate::logic::{among, holds, settle};
+use crate::loops::Loop;
 use crate::number::Decimal;
 use crate::program::Input;
 use crate::read::{Read, load};
 use crate::time::{Part, Timestamp, Zone};
-use crate::value::{Budget, Map, Text, Value, Walk};
+use crate::value::{Budget, Map, Text, Value};
 
 #[derive(Debug)]
 pub(crate) struct Code {
@@ -81,32 +82,6 @@ pub(crate) enum Op {
     Loop(Box<Loop>),
 }
 
-#[derive(Debug)]
-pub(crate) struct Loop {
-    pub(crate) kind: LoopKind,
-    pub(crate) over: Code,
-    pub(crate) test: Option<Code>,
-    /// What becomes of an item; only for a map.
-    pub(crate) make: Option<Code>,
-    /// What one round costs apart from the loops inside it.
-    pub(crate) weight: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LoopKind {
-    All,
-    Exists,
-    ExistsOne,
-    Filter,
-    Map,
-}
-
-impl LoopKind {
-    fn makes_list(self) -> bool {
-        matches!(self, LoopKind::Filter | LoopKind::Map)
-    }
-}
-
 /// What one evaluation is about.
 pub(crate) struct Context<'s, 'a> {
     pub(crate) input: &'s Input<'a>,
@@ -115,8 +90,8 @@ pub(crate) struct Context<'s, 'a> {
 
 /// The variable of a loop. Frames live on the stack of the loops that made them.
 pub(crate) struct Frame<'s, 'a> {
-    value: Value<'a>,
-    up: Option<&'s Frame<'s, 'a>>,
+    pub(crate) value: Value<'a>,
+    pub(crate) up: Option<&'s Frame<'s, 'a>>,
 }
 
 #[derive(Clone, Copy)]
@@ -145,7 +120,7 @@ impl<'s, 'a> Scope<'s, 'a> {
 
 impl Code {
     #[cold]
-    fn fail(&self, kind: Kind) -> EvalError {
+    pub(crate) fn fail(&self, kind: Kind) -> EvalError {
         let path = match &self.op {
             Op::Slot(_, _, path) | Op::Field(_, _, _, path) => Some(Arc::clone(path)),
             _ => None,
@@ -155,7 +130,7 @@ impl Code {
 
     /// The error of an operation that wants a value of type `wanted` from this one.
     #[cold]
-    fn unfit(&self, found: &Value<'_>, wanted: &'static str) -> EvalError {
+    pub(crate) fn unfit(&self, found: &Value<'_>, wanted: &'static str) -> EvalError {
         self.fail(found.unfit(wanted))
     }
 
@@ -344,8 +319,23 @@ impl Code {
         })
     }
 
+    /// The field of a loop's variable, which is what most loops look at, without a value made of either.
+    fn field<'a>(&'a self, s: Scope<'_, 'a>) -> Option<Slot<'a>> {
+        match &self.op {
+            Op::Field(of, index, ..) => match &of.op {
+                Op::Local(up) => match s.local(*up)? {
+                    Value::Record(record) => record.slot(*index, &s.cx.budget).ok(),
+                    _ => None,
+                },
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     fn int_slow<'a>(&'a self, s: Scope<'_, 'a>) -> Outcome<i64> {
         Ok(match &self.op {
+            Op::Field(..) if let Some(Slot::Long(value)) = self.field(s) => value,
             Op::Arith(How::Int, op, two) => {
                 arith::of_ints(*op, two[0].int(s)?, two[1].int(s)?).map_err(|kind| self.fail(kind))?
             }
@@ -381,6 +371,7 @@ impl Code {
         Ok(match &self.op {
             Op::Const(Value::Double(value)) => *value,
             Op::Slot(slot, _, _) if let Slot::Double(value) = s.slot(*slot) => value,
+            Op::Field(..) if let Some(Slot::Double(value)) = self.field(s) => value,
             _ => match self.double_or_null(s)? {
                 Some(value) => value,
                 None => return Err(self.fail(Kind::Null)),
@@ -405,6 +396,9 @@ impl Code {
         match &self.op {
             Op::Const(Value::Decimal(value)) => Ok(*value),
             Op::Slot(slot, read, _) if let Slot::Bytes(bytes) = s.slot(*slot) => {
+                read.decimal(bytes).map_err(|kind| self.fail(kind))
+            }
+            Op::Field(_, _, read, _) if let Some(Slot::Bytes(bytes)) = self.field(s) => {
                 read.decimal(bytes).map_err(|kind| self.fail(kind))
             }
             _ => match self.eval(s)? {
@@ -444,6 +438,10 @@ impl Code {
         match &self.op {
             Op::Const(Value::String(text)) => Some(text),
             Op::Slot(slot, _, _) => match s.slot(*slot) {
+                Slot::Str(text) => Some(text.as_str()),
+                _ => None,
+            },
+            Op::Field(..) => match self.field(s)? {
                 Slot::Str(text) => Some(text.as_str()),
                 _ => None,
             },
@@ -530,64 +528,5 @@ impl Code {
             *value = arg.eval(s)?;
         }
         func::run(function, &values[..args.len().min(4)], &s.cx.budget).map_err(|kind| self.fail(kind))
-    }
-
-    /// `all`, `exists` and `exists_one`.
-    fn search<'a>(&'a self, inner: &'a Loop, s: Scope<'_, 'a>) -> Outcome<bool> {
-        let over = inner.over.eval(s)?;
-        let Some(test) = &inner.test else { return Err(self.fail(Kind::Input)) };
-        let mut failed = None;
-        let mut found = 0;
-        for item in self.walk(&inner.over, &over, &s.cx.budget)? {
-            s.cx.budget.spend(inner.weight).map_err(|kind| self.fail(kind))?;
-            let frame = Frame { value: item.map_err(|kind| self.fail(kind))?, up: s.frame };
-            match (inner.kind, test.test(Scope { cx: s.cx, frame: Some(&frame) })) {
-                (LoopKind::All, Ok(false)) => return Ok(false),
-                (LoopKind::Exists, Ok(true)) => return Ok(true),
-                (LoopKind::ExistsOne, Ok(true)) => found += 1,
-                (_, Ok(_)) => {}
-                (LoopKind::ExistsOne, Err(e)) => return Err(e),
-                (_, Err(e)) if e.kind.is_final() => return Err(e),
-                (_, Err(e)) => failed = failed.or(Some(e)),
-            }
-        }
-        match failed {
-            Some(e) => Err(e),
-            None => Ok(inner.kind == LoopKind::All || found == 1),
-        }
-    }
-
-    /// `filter` and `map`.
-    fn collect<'a>(&'a self, inner: &'a Loop, s: Scope<'_, 'a>) -> Outcome<Value<'a>> {
-        let over = inner.over.eval(s)?;
-        let mut made = Vec::new();
-        for item in self.walk(&inner.over, &over, &s.cx.budget)? {
-            s.cx.budget.spend(inner.weight).map_err(|kind| self.fail(kind))?;
-            let frame = Frame { value: item.map_err(|kind| self.fail(kind))?, up: s.frame };
-            let scope = Scope { cx: s.cx, frame: Some(&frame) };
-            if let Some(test) = &inner.test
-                && !test.test(scope)?
-            {
-                continue;
-            }
-            let value = match &inner.make {
-                Some(make) => make.eval(scope)?,
-                None => frame.value,
-            };
-            s.cx.budget.spend(func::ITEM).map_err(|kind| self.fail(kind))?;
-            if made.len() >= func::LARGEST_LIST {
-                return Err(self.fail(Kind::TooLarge("map or filter")));
-            }
-            made.push(value);
-        }
-        Ok(Value::list(made))
-    }
-
-    fn walk<'i, 'a>(&self, over: &Code, value: &'i Value<'a>, budget: &Budget) -> Outcome<Walk<'i, 'a>> {
-        match value {
-            Value::List(list) => Ok(list.iter()),
-            Value::Map(map) => map.keys(budget).map_err(|kind| self.fail(kind)),
-            other => Err(over.unfit(other, "loop")),
-        }
     }
 }

@@ -36,6 +36,7 @@ mod error;
 mod func;
 mod lexer;
 mod logic;
+mod loops;
 mod number;
 mod parser;
 mod pattern;

@@ -9,7 +9,7 @@ use std::slice;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use weir_avro::{Entries, Items, Kind, Region, Schema};
+use weir_avro::{Entries, Items, Kind, Region, Schema, Slot};
 
 use crate::error::EvalErrorKind;
 use crate::number::{Decimal, cmp_int_double, cmp_uint_double};
@@ -554,9 +554,14 @@ impl<'a> Record<'a> {
 
     /// The field at `index` with its meaning already known.
     pub(crate) fn read(self, index: usize, read: Read, budget: &Budget) -> Outcome<Value<'a>> {
+        load(self.schema, read, self.slot(index, budget)?)
+    }
+
+    /// The field at `index` as it is in the payload.
+    pub(crate) fn slot(self, index: usize, budget: &Budget) -> Outcome<Slot<'a>> {
         // Fields are found by skipping the ones before them.
         budget.spend(1 + self.region.bytes.len() as u64 / 256)?;
-        load(self.schema, read, self.region.field(self.schema, index))
+        Ok(self.region.field(self.schema, index))
     }
 
     /// The field of this name; `None` if the record has none.
