@@ -8,7 +8,7 @@ beside_cargo := $(wildcard $(dir $(shell command -v cargo))../../.rustup)
 ifneq ($(beside_cargo),)
 export RUSTUP_HOME ?= $(realpath $(beside_cargo))
 endif
-.PHONY: help up test retail bench lint fmt setup clean
+.PHONY: help up test clients retail bench lint fmt setup clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,10 @@ up: ## build, then run broker, registry, enforcer and a small retail company in 
 
 test: lint ## set up, lint and test everything: on the embedded broker, then on a real Apache Kafka, with real clients
 	@compose/test
+
+clients: setup ## run the same cases of Python, Java, Go, kcat and Kafka's own tools on both brokers and compare what they saw
+	@compose/kafka/fetch
+	@conformance/clients/compare
 
 retail: ## run 1,469,307 real transactions through the enforcer and count what came of them
 	@conformance/retail/run
