@@ -430,3 +430,23 @@ fn fill(batch: &mut BatchBuilder, keys: &[(u8, bool)], number: usize) {
         batch.push(NOW, Some(key.as_bytes()), value.then_some(text.as_bytes()), &[]).unwrap();
     }
 }
+
+#[test]
+fn a_snapshot_of_a_segment_that_was_rewritten_is_not_used() {
+    let mut lab = Lab::new(LogConfig { segment_bytes: 10_000, ..config() });
+    keyed(&lab, &[("a", Some(&"x".repeat(200)))]);
+    // A snapshot in the middle of the segment.
+    lab.log.close().unwrap();
+    lab.kill();
+    for n in 0..20 {
+        keyed(&lab, &[("a", Some("y")), (&format!("key {n}"), Some("z"))]);
+    }
+    close_segment(&lab);
+    lab.log.compact(NOW).unwrap();
+    let expect = lab.all();
+    assert_eq!(expect.len(), 21);
+    let newest = files(lab.folder.path(), ".snapshot").pop().unwrap();
+    fs::write(newest, b"broken").unwrap();
+    lab.kill();
+    assert_eq!(lab.all(), expect);
+}
