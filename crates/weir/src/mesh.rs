@@ -110,7 +110,7 @@ impl Settings {
 pub struct Books {
     /// Events the company delivered to landing topics.
     pub sent: u64,
-    /// Events the enforcer read.
+    /// Events the enforcer read, without those that a rebalance handed back, which are read once more.
     pub received: u64,
     /// Events on product topics, marked ones included.
     pub accepted: u64,
@@ -129,7 +129,7 @@ pub struct Books {
 pub struct Product {
     /// The product topic.
     pub topic: String,
-    /// Events read from the landing topic.
+    /// Events read from the landing topic, without those that a rebalance handed back, which are read once more.
     pub received: u64,
     /// Events written to the product topic, marked ones included.
     pub accepted: u64,
@@ -389,6 +389,8 @@ impl Running {
         }
         books.products = products(names, &enforcer);
         let ledger = enforcer.ledger().clone();
+        // What was handed back until now has been read once more; what the end hands back is not settled.
+        let again = ledger.snapshot();
         let stopped = runtime.block_on(enforcer.stop());
         if let Some(service) = service {
             runtime.block_on(service.stop());
@@ -398,12 +400,13 @@ impl Running {
         }
         // A client thread that hangs must not keep the process: all that matters is committed by now.
         runtime.shutdown_background();
-        for counts in ledger.snapshot().values() {
-            books.received += counts.received;
+        for (topic, counts) in ledger.snapshot() {
+            let again = again.get(&topic).map_or(0, |before| before.released);
+            books.received += counts.received - again;
             books.accepted += counts.accepted;
             books.warned += counts.warned;
             books.quarantined += counts.quarantined;
-            books.unsettled += counts.in_flight + counts.released;
+            books.unsettled += counts.in_flight + counts.released - again;
         }
         stopped.context("the contract-enforcer did not drain; nothing is lost, it goes on with the next start")?;
         match emitted.and_then(|emitted| emitted.failure) {
@@ -435,7 +438,7 @@ fn products(names: &BTreeMap<String, String>, enforcer: &Enforcer) -> Vec<Produc
         reasons.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
         Product {
             topic: topic.clone(),
-            received: counts.received,
+            received: counts.received - counts.released,
             accepted: counts.accepted,
             warned: counts.warned,
             quarantined: counts.quarantined,

@@ -2,14 +2,14 @@
 //!
 //! librdkafka (2.12.1) fetches a batch that cannot be decompressed again for ever, and passes over one whose checksum
 //! is wrong with no more than an error event; rdkafka then drops topic and partition of that event. So the worker
-//! looks: a short-lived consumer, assigned to one partition at a time, reads at the position and at offsets behind it.
+//! looks: short-lived consumers, each assigned to one offset of one partition, read at the position and at offsets behind it.
 
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::context::Quiet;
 use crate::error::code_of;
@@ -34,6 +34,7 @@ enum Found {
 }
 
 pub(super) struct Prober {
+    config: ClientConfig,
     consumer: BaseConsumer<Quiet>,
     timeout: Duration,
 }
@@ -42,27 +43,12 @@ impl Prober {
     pub(super) fn new(cluster: &ClusterConfig) -> Result<Prober, Error> {
         let mut config = cluster.reader("weir-prober", "read_committed");
         config.set("fetch.wait.max.ms", "10").set("fetch.error.backoff.ms", "10");
-        let consumer = config.create_with_context(Quiet::default()).map_err(|e| Error::of("create a consumer", &e))?;
-        Ok(Prober { consumer, timeout: Duration::from_secs(10) })
+        let consumer = consumer(&config)?;
+        Ok(Prober { config, consumer, timeout: Duration::from_secs(10) })
     }
 
     /// The damaged batch that keeps a consumer from reading at `from`, if there is one.
-    ///
-    /// An error event says neither which partition nor which fetch it is of, so one of an earlier look can be taken for the answer to
-    /// a later one. What two searches agree on is believed.
     pub(super) fn damage(&self, topic: &str, partition: i32, from: i64) -> Result<Option<Damage>, Error> {
-        let bounds = |found: &Option<Damage>| found.as_ref().map(|damage| (damage.first, damage.last));
-        let mut before = self.search(topic, partition, from)?;
-        loop {
-            let found = self.search(topic, partition, from)?;
-            if bounds(&found) == bounds(&before) {
-                return Ok(found);
-            }
-            before = found;
-        }
-    }
-
-    fn search(&self, topic: &str, partition: i32, from: i64) -> Result<Option<Damage>, Error> {
         let Found::Damaged(why) = self.look(topic, partition, from)? else { return Ok(None) };
         let action = || format!("look for a damaged batch in topic {topic}");
         let (_, end) =
@@ -111,20 +97,23 @@ impl Prober {
         })
     }
 
+    /// A consumer of its own for every look: an error event says neither which partition nor which fetch it is of, so one that comes
+    /// late would be taken for the answer to the next look.
     fn look(&self, topic: &str, partition: i32, offset: i64) -> Result<Found, Error> {
         let action = || format!("look for a damaged batch in topic {topic}");
         let failed = |e: KafkaError| Error::of(action(), &e);
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(failed)?;
-        self.consumer.assign(&list).map_err(failed)?;
+        let consumer = consumer(&self.config)?;
+        consumer.assign(&list).map_err(failed)?;
         let deadline = Instant::now() + self.timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.consumer.poll(left) {
+            match consumer.poll(left) {
                 Some(Ok(message)) if message.offset() >= offset => return Ok(Found::Readable),
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Found::Readable),
                 Some(Err(error)) if code_of(&error).is_some_and(is_unreadable) => {
-                    return Ok(Found::Damaged(self.consumer.context().last_error()));
+                    return Ok(Found::Damaged(consumer.context().last_error()));
                 }
                 _ if left.is_zero() => {
                     return Err(Error::Unavailable { action: action(), reason: "no answer in time".to_owned() });
@@ -133,6 +122,10 @@ impl Prober {
             }
         }
     }
+}
+
+fn consumer(config: &ClientConfig) -> Result<BaseConsumer<Quiet>, Error> {
+    config.create_with_context(Quiet::default()).map_err(|e| Error::of("create a consumer", &e))
 }
 
 /// The offset librdkafka names in its text: "MessageSet at offset 12 (34 bytes) failed CRC32C check …", "Decompression
