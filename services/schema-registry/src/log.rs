@@ -406,14 +406,16 @@ impl Worker {
             Err(error) => error,
         };
         tracing::warn!(%error, "write failed, trying again");
+        if error.failure != Failure::Fenced {
+            // Said before the attempt is undone: with the brokers away that takes as long again.
+            self.health.set(CONDITION, error.to_string());
+        }
         match error.failure {
             Failure::Abortable if writer.abort().is_ok() => {}
             Failure::Abortable | Failure::Retriable => self.writer = None,
             Failure::Fenced | Failure::Fatal => {
                 if error.failure == Failure::Fenced {
                     self.counters.fenced.get_or_create(&[]).inc();
-                } else {
-                    self.health.set(CONDITION, error.to_string());
                 }
                 // A commit whose answer was lost may be told of the next owner when it is tried again.
                 self.writer = None;
@@ -436,7 +438,9 @@ impl Worker {
                 return Err(Fault::Timeout("the change is written but was not read back".to_owned()));
             }
         }
+        // While one write follows another nobody catches up, so this must end the trouble that was told of before.
         self.contact = Instant::now();
+        self.health.clear(CONDITION);
         Ok(())
     }
 }
