@@ -10,7 +10,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewPartitions, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
@@ -19,6 +22,9 @@ use crate::Error;
 use crate::config::ClusterConfig;
 use crate::context::Quiet;
 use crate::error::is_away;
+
+/// How many topics are described in one request.
+const DESCRIBED: usize = 64;
 
 /// A topic to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,24 +191,46 @@ impl Admin {
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Refused`].
     pub fn configs(&self, topics: &[&str]) -> Result<BTreeMap<String, BTreeMap<String, TopicConfig>>, Error> {
-        let wanted: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
-        let action = "describe topic configurations";
-        let results =
-            block_on(self.client.describe_configs(&wanted, &self.options())).map_err(|e| Error::of(action, &e))?;
         let mut found = BTreeMap::new();
-        for (topic, result) in topics.iter().zip(results) {
-            let resource = result.map_err(|code| refused(action.to_owned(), code))?;
-            // A topic that does not exist is answered with no entries: rdkafka leaves its error code out.
-            if resource.entries.is_empty() {
-                continue;
-            }
-            let entries = resource.entries.into_iter().filter_map(|entry| {
-                let own = entry.source == rdkafka::admin::ConfigSource::DynamicTopic;
+        self.describe(topics, |topic, entries| {
+            let entries = entries.into_iter().filter_map(|entry| {
+                let own = entry.source == ConfigSource::DynamicTopic;
                 Some((entry.name, TopicConfig { value: entry.value?, own }))
             });
-            found.insert((*topic).to_owned(), entries.collect());
-        }
+            found.insert(topic.to_owned(), entries.collect());
+        })?;
         Ok(found)
+    }
+
+    /// The value of one configuration of `topics` in force; a topic that does not exist or has none is left out.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Refused`].
+    pub fn config(&self, topics: &[&str], name: &str) -> Result<BTreeMap<String, String>, Error> {
+        let mut found = BTreeMap::new();
+        self.describe(topics, |topic, entries| {
+            let value = entries.into_iter().find(|entry| entry.name == name).and_then(|entry| entry.value);
+            found.extend(value.map(|value| (topic.to_owned(), value)));
+        })?;
+        Ok(found)
+    }
+
+    /// Describes topics a few at a time: the answer about one is some 20 kB in memory, whatever is wanted of it.
+    fn describe(&self, topics: &[&str], mut take: impl FnMut(&str, Vec<ConfigEntry>)) -> Result<(), Error> {
+        let action = "describe topic configurations";
+        for topics in topics.chunks(DESCRIBED) {
+            let wanted: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+            let results =
+                block_on(self.client.describe_configs(&wanted, &self.options())).map_err(|e| Error::of(action, &e))?;
+            for (topic, result) in topics.iter().zip(results) {
+                let resource = result.map_err(|code| refused(action.to_owned(), code))?;
+                // A topic that does not exist is answered with no entries: rdkafka leaves its error code out.
+                if !resource.entries.is_empty() {
+                    take(topic, resource.entries);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sets topic configurations and leaves the others as they are.

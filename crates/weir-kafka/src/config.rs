@@ -127,8 +127,9 @@ impl ClusterConfig {
 
     /// For an assigned consumer that belongs to no group and commits nothing.
     pub(crate) fn reader(&self, group: &str, isolation: &str) -> ClientConfig {
+        let fetch: Vec<_> = FETCH.iter().copied().chain([QUEUE_OF_A_READER]).collect();
         self.client(
-            FETCH,
+            &fetch,
             &[
                 ("group.id", group),
                 ("isolation.level", isolation),
@@ -180,6 +181,9 @@ pub(crate) const FETCH: &[(&str, &str)] = &[
     ("topic.metadata.refresh.interval.ms", "10000"),
     ("topic.metadata.propagation.max.ms", "5000"),
 ];
+
+/// A reader takes one record at a time, which it decodes: more than this ahead of it would only take memory.
+const QUEUE_OF_A_READER: (&str, &str) = ("queued.max.messages.kbytes", "4096");
 
 /// How records are produced unless the user says otherwise.
 pub(crate) const PRODUCE: &[(&str, &str)] = &[

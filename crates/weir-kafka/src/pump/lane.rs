@@ -79,7 +79,8 @@ impl Lane {
 /// All assigned partitions.
 #[derive(Default)]
 pub(super) struct Lanes {
-    topics: BTreeMap<String, BTreeMap<i32, Lane>>,
+    // Boxed: a node of the inner map has room for eleven, and most topics have few partitions here.
+    topics: BTreeMap<String, BTreeMap<i32, Box<Lane>>>,
 }
 
 impl Lanes {
@@ -88,7 +89,7 @@ impl Lanes {
     }
 
     pub(super) fn insert(&mut self, partition: i32, lane: Lane) {
-        self.topics.entry(lane.route.source.clone()).or_default().insert(partition, lane);
+        self.topics.entry(lane.route.source.clone()).or_default().insert(partition, Box::new(lane));
     }
 
     pub(super) fn remove(&mut self, topic: &str, partition: i32) {
@@ -101,20 +102,20 @@ impl Lanes {
     }
 
     pub(super) fn get(&self, topic: &str, partition: i32) -> Option<&Lane> {
-        self.topics.get(topic)?.get(&partition)
+        self.topics.get(topic)?.get(&partition).map(Box::as_ref)
     }
 
     pub(super) fn get_mut(&mut self, topic: &str, partition: i32) -> Option<&mut Lane> {
-        self.topics.get_mut(topic)?.get_mut(&partition)
+        self.topics.get_mut(topic)?.get_mut(&partition).map(Box::as_mut)
     }
 
     /// All partitions, each with its number.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (i32, &mut Lane)> {
-        self.topics.values_mut().flatten().map(|(partition, lane)| (*partition, lane))
+        self.topics.values_mut().flatten().map(|(partition, lane)| (*partition, &mut **lane))
     }
 
     pub(super) fn keys(&self) -> Vec<(String, i32)> {
-        let keys = |(topic, partitions): (&String, &BTreeMap<i32, Lane>)| {
+        let keys = |(topic, partitions): (&String, &BTreeMap<i32, Box<Lane>>)| {
             partitions.keys().map(|partition| (topic.clone(), *partition)).collect::<Vec<_>>()
         };
         self.topics.iter().flat_map(keys).collect()
@@ -134,7 +135,7 @@ impl Lanes {
     }
 
     pub(super) fn status(&self, worker: usize) -> Vec<PartitionStatus> {
-        let status = |(topic, partition): (&String, (&i32, &Lane))| PartitionStatus {
+        let status = |(topic, partition): (&String, (&i32, &Box<Lane>))| PartitionStatus {
             topic: topic.clone(),
             partition: *partition.0,
             worker,

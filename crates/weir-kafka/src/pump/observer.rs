@@ -1,7 +1,7 @@
 //! One thread beside the workers that asks the cluster questions: does it answer, do the output topics exist, how
 //! large a record do they take; and that notices a worker whose call into the client does not return.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::status::{Shared, TopicLimit, outputs};
@@ -56,11 +56,10 @@ impl Observer {
         let topics: BTreeSet<&str> = outputs(&routes).collect();
         let topics: Vec<&str> = topics.into_iter().collect();
         let existing = self.admin.topics()?;
-        let configs = if topics.is_empty() { BTreeMap::new() } else { self.admin.configs(&topics)? };
+        let limits = self.admin.config(&topics, "max.message.bytes")?;
         let limit = |topic: &str| {
             let partitions = *existing.get(topic).ok_or("does not exist; create it")?;
-            let configured = configs.get(topic).and_then(|config| config.get("max.message.bytes"));
-            let bytes = configured.and_then(|config| config.value.parse().ok()).unwrap_or(DEFAULT_LIMIT);
+            let bytes = limits.get(topic).and_then(|limit| limit.parse().ok()).unwrap_or(DEFAULT_LIMIT);
             Ok(TopicLimit { bytes, partitions })
         };
         shared.set_limits(topics.into_iter().map(|topic| (topic.to_owned(), limit(topic))).collect());
