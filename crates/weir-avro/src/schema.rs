@@ -45,7 +45,7 @@ pub enum SchemaError {
 pub struct NodeId(pub(crate) u32);
 
 /// One type of a schema.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// The physical type.
     pub kind: Kind,
@@ -62,7 +62,7 @@ pub struct Node {
 }
 
 /// The physical type of a [`Node`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
     /// No bytes.
     Null,
@@ -115,7 +115,7 @@ pub enum Kind {
 }
 
 /// A field of a record.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Field {
     /// Its name.
     pub name: Box<str>,
@@ -168,7 +168,7 @@ pub enum Logical {
 }
 
 /// A writer or reader schema, immutable, shared as `Arc<Schema>`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Schema {
     nodes: Box<[Node]>,
     root: NodeId,

@@ -22,11 +22,11 @@ pub struct Binding {
     pub(crate) object: Arc<CompiledObject>,
     pub(crate) walker: Walker,
     /// The tests in field order, and beside each what a violation tells.
-    pub(crate) tests: Vec<(u32, SlotTest)>,
-    pub(crate) labels: Vec<Label>,
-    pub(crate) defaults: Vec<Filler>,
+    pub(crate) tests: Box<[(u32, SlotTest)]>,
+    pub(crate) labels: Box<[Label]>,
+    pub(crate) defaults: Box<[Filler]>,
     /// The slots of the key fields.
-    pub(crate) key: Vec<u32>,
+    pub(crate) key: Box<[u32]>,
     /// The slot of the event time and its type.
     pub(crate) event_time: Option<(u32, NodeId)>,
     /// Whether any expression may read the record key.
@@ -126,6 +126,7 @@ impl CompiledObject {
         match Walker::new(writer.clone(), &paths, Limits::default()) {
             Ok(walker) if binder.refusals.is_empty() => {
                 let Binder { tests, labels, defaults, reads_key, .. } = binder;
+                let (tests, labels, defaults) = (tests.into(), labels.into(), defaults.into());
                 Ok(Binding { object: self.clone(), walker, tests, labels, defaults, key, event_time, reads_key })
             }
             outcome => {

@@ -46,7 +46,7 @@ pub struct CompiledObject {
     pub(crate) file: String,
     pub(crate) place: Place,
     pub(crate) mode: Mode,
-    pub(crate) specs: Vec<Spec>,
+    pub(crate) specs: Box<[Spec]>,
     pub(crate) rules: Branch,
     pub(crate) key: Vec<FieldPath>,
     pub(crate) event_time: Option<FieldPath>,
@@ -64,11 +64,34 @@ pub(crate) struct Branch {
 }
 
 impl Branch {
+    /// Gives back what the lists have room for beyond what they hold: the rules stay as they are for as long as the contract.
+    fn shrink(&mut self) {
+        self.specs.shrink_to_fit();
+        self.fields.shrink_to_fit();
+        self.fields.iter_mut().for_each(|(_, branch)| branch.shrink());
+        self.items.iter_mut().for_each(|branch| branch.shrink());
+        if let Some(entries) = &mut self.entries {
+            entries.0.shrink();
+            entries.1.shrink();
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.specs.is_empty()
             && self.fields.iter().all(|(_, b)| b.is_empty())
             && self.items.as_ref().is_none_or(|b| b.is_empty())
             && self.entries.as_ref().is_none_or(|b| b.0.is_empty() && b.1.is_empty())
+    }
+}
+
+impl CompiledContract {
+    /// Takes for each topic's schema the equal one that `known` has, so that contracts of one schema hold it once.
+    pub fn share_schemas(&mut self, known: impl Fn(&Schema) -> Option<Arc<Schema>>) {
+        for object in self.objects.iter_mut().filter_map(Arc::get_mut) {
+            if let Some(schema) = known(&object.schema) {
+                object.schema = schema;
+            }
+        }
     }
 }
 
@@ -188,7 +211,8 @@ impl Compiler<'_> {
         let mut rules = walk.record(&object.properties, root, "", url.place, false);
         let own = walk.reader().object(&object.quality);
         rules.specs = walk.take(own, root, "this", false, None);
-        let specs = walk.specs;
+        let specs = walk.specs.into();
+        rules.shrink();
         let key = self.key(object, &schema);
         let event_time = self.event_time(object, &schema);
         self.settings(object);

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Serialize;
+use weir_avro::Schema;
 use weir_contract::{CompiledContract, CompiledObject, ContractRecord, Severity};
 use weir_pump::Route;
 
 /// The contracts in force at one moment, by landing topic.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ContractSet {
     objects: HashMap<String, Arc<CompiledObject>>,
 }
@@ -66,9 +67,16 @@ pub struct Refusal {
     pub reasons: Vec<String>,
 }
 
+/// What is kept of a compiled contract.
+#[derive(Debug)]
+struct InForce {
+    version: String,
+    objects: Box<[Arc<CompiledObject>]>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
-    in_force: BTreeMap<String, CompiledContract>,
+    in_force: BTreeMap<String, InForce>,
     refused: BTreeMap<String, Refusal>,
     set: Arc<ContractSet>,
     /// Whether the topic was read to its end once.
@@ -88,6 +96,33 @@ pub enum Change {
     Withdrawn(String),
     /// A version was refused, as contract id and reasons.
     Refused(String, Vec<String>),
+}
+
+impl Inner {
+    fn objects(&self) -> impl Iterator<Item = &Arc<CompiledObject>> {
+        self.in_force.values().flat_map(|contract| &contract.objects)
+    }
+
+    /// An equal schema of a contract in force.
+    fn schema_like(&self, schema: &Schema) -> Option<Arc<Schema>> {
+        self.objects().map(|object| object.schema()).find(|known| ***known == *schema).cloned()
+    }
+
+    /// Puts a contract into force in the place of the one before it, or withdraws that.
+    fn replace(&mut self, key: &str, contract: Option<InForce>) {
+        self.refused.remove(key);
+        let before = match contract {
+            Some(contract) => self.in_force.insert(key.to_owned(), contract),
+            None => self.in_force.remove(key),
+        };
+        // A copy where workers hold the set, in place while the topic is read for the first time.
+        let set = Arc::make_mut(&mut self.set);
+        for topic in before.iter().flat_map(|before| &before.objects).filter_map(|object| object.landing()) {
+            set.objects.remove(topic);
+        }
+        let now = self.in_force.get(key).into_iter().flat_map(|contract| &contract.objects);
+        set.objects.extend(now.filter_map(|object| Some((object.landing()?.to_owned(), object.clone()))));
+    }
 }
 
 impl Contracts {
@@ -118,7 +153,7 @@ impl Contracts {
                     version: contract.map(|c| c.version.clone()),
                     topics: contract
                         .into_iter()
-                        .flat_map(|c| &c.objects)
+                        .flat_map(|c| &*c.objects)
                         .filter_map(|o| o.landing().map(str::to_owned))
                         .collect(),
                     refused: inner.refused.get(id).cloned(),
@@ -135,28 +170,20 @@ impl Contracts {
         let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let change = match compiled {
             None => {
-                inner.in_force.remove(key);
-                inner.refused.remove(key);
+                inner.replace(key, None);
                 Change::Withdrawn(key.to_owned())
             }
-            Some(Ok(contract)) => match conflict(&inner.in_force, key, &contract) {
-                Some(reason) => refuse(&mut inner, key, Some(contract.version.clone()), vec![reason]),
+            Some(Ok(mut contract)) => match conflict(&inner.in_force, key, &contract) {
+                Some(reason) => refuse(&mut inner, key, Some(contract.version), vec![reason]),
                 None => {
+                    contract.share_schemas(|schema| inner.schema_like(schema));
                     let change = Change::InForce(key.to_owned(), contract.version.clone());
-                    inner.in_force.insert(key.to_owned(), contract);
-                    inner.refused.remove(key);
+                    inner.replace(key, Some(InForce { version: contract.version, objects: contract.objects.into() }));
                     change
                 }
             },
             Some(Err((version, reasons))) => refuse(&mut inner, key, version, reasons),
         };
-        let objects = inner
-            .in_force
-            .values()
-            .flat_map(|contract| &contract.objects)
-            .filter_map(|object| Some((object.landing()?.to_owned(), object.clone())))
-            .collect();
-        inner.set = Arc::new(ContractSet { objects });
         change
     }
 
@@ -171,12 +198,11 @@ fn refuse(inner: &mut Inner, key: &str, version: Option<String>, reasons: Vec<St
 }
 
 /// Two contracts may not govern one topic: the one that came first keeps it.
-fn conflict(in_force: &BTreeMap<String, CompiledContract>, key: &str, new: &CompiledContract) -> Option<String> {
-    let others = in_force.iter().filter(|(id, _)| *id != key);
-    let taken: HashMap<_, _> = others.flat_map(|(id, c)| c.objects.iter().map(move |o| (o.topic(), id))).collect();
-    new.objects.iter().find_map(|o| {
-        let owner = taken.get(o.topic())?;
-        Some(format!("topic {} is governed by contract {owner}; withdraw that one first", o.topic()))
+fn conflict(in_force: &BTreeMap<String, InForce>, key: &str, new: &CompiledContract) -> Option<String> {
+    let mut others = in_force.iter().filter(|(id, _)| *id != key);
+    others.find_map(|(owner, contract)| {
+        let topic = contract.objects.iter().map(|o| o.topic()).find(|t| new.objects.iter().any(|o| o.topic() == *t))?;
+        Some(format!("topic {topic} is governed by contract {owner}; withdraw that one first"))
     })
 }
 
@@ -185,4 +211,42 @@ fn compile(value: &[u8]) -> Result<CompiledContract, (Option<String>, Vec<String
     let (compiled, diagnostics) = record.compile();
     let errors = || diagnostics.iter().filter(|d| d.severity == Severity::Error).map(ToString::to_string).collect();
     compiled.ok_or_else(|| (Some(record.version.clone()), errors()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: &str, topic: &str) -> Vec<u8> {
+        let contract = include_str!("../tests/fixtures/orders.odcs.yaml");
+        let contract = contract
+            .replace("id: shop.orders", &format!("id: {id}"))
+            .replace("Name: shop.orders", &format!("Name: {topic}"));
+        let schemas = [("Order.avsc".to_owned(), include_str!("../tests/fixtures/Order.avsc").to_owned())].into();
+        ContractRecord { id: id.to_owned(), version: "1.0.0".to_owned(), contract, schemas }.to_json().into_bytes()
+    }
+
+    fn sources(contracts: &Contracts) -> Vec<String> {
+        contracts.current().routes().into_iter().map(|route| route.source).collect()
+    }
+
+    #[test]
+    fn a_set_follows_its_contracts_and_one_that_was_taken_stays_as_it_was() {
+        let contracts = Contracts::default();
+        let version = || "1.0.0".to_owned();
+        for (id, topic) in [("a", "shop.a"), ("b", "shop.b")] {
+            assert_eq!(contracts.take(id, Some(&record(id, topic))), Change::InForce(id.to_owned(), version()));
+        }
+        let before = contracts.current();
+        let of = |topic: &str| before.by_source(topic).unwrap().schema().clone();
+        assert!(Arc::ptr_eq(&of("shop.a.landing"), &of("shop.b.landing")), "equal schemas are held once");
+
+        assert_eq!(contracts.take("a", Some(&record("a", "shop.c"))), Change::InForce("a".to_owned(), version()));
+        assert_eq!(sources(&contracts), ["shop.b.landing", "shop.c.landing"]);
+        let taken = "topic shop.b is governed by contract b; withdraw that one first".to_owned();
+        assert_eq!(contracts.take("c", Some(&record("c", "shop.b"))), Change::Refused("c".to_owned(), vec![taken]));
+        assert_eq!(contracts.take("b", None), Change::Withdrawn("b".to_owned()));
+        assert_eq!(sources(&contracts), ["shop.c.landing"]);
+        assert!(before.by_source("shop.a.landing").is_some() && before.by_source("shop.c.landing").is_none());
+    }
 }
