@@ -7,6 +7,10 @@ use clap::Parser;
 use weir::args::Weir;
 use weir::{Exit, Failure};
 
+/// For Rust and for librdkafka alike; `.cargo/config.toml` has its settings. The system's keeps twice as much as is in use.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let weir = match Weir::try_parse() {
         Ok(weir) => weir,

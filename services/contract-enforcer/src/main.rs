@@ -7,6 +7,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use contract_enforcer::config::{Config, Raw};
 
+/// For Rust and for librdkafka alike; `.cargo/config.toml` has its settings. The system's keeps twice as much as is in use.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let raw = match Raw::try_parse() {
         Ok(raw) => raw,

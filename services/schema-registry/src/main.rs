@@ -10,6 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 const WRONG_SETTINGS: u8 = 64;
 
+/// For Rust and for librdkafka alike; `.cargo/config.toml` has its settings. The system's keeps twice as much as is in use.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
