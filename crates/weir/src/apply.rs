@@ -146,12 +146,21 @@ fn published(kafka: &Kafka) -> Result<BTreeMap<String, Contract>, Failure> {
 fn perform(steps: &[Step], kafka: &Kafka, registry: &Registry) -> Result<(), Failure> {
     let fail = |error| kafka.failure(error);
     let mut writer = Writer::open(kafka.config(), 1).map_err(fail)?;
+    let made = steps.iter().filter_map(|step| match step {
+        Step::CreateTopic { topic, .. } if topic.ends_with(crate::quarantine::SUFFIX) => Some(topic.as_str()),
+        _ => None,
+    });
+    let replays = markers::keys(kafka, &made.collect())?;
     for (done, step) in steps.iter().enumerate() {
         let outcome = match step {
             Step::CreateTopic { topic, partitions, configs } => {
                 let mut new = NewTopic::new(topic, i32::try_from(*partitions).unwrap_or(i32::MAX));
                 new.configs = configs.clone();
-                kafka.admin().create_topic(&new).map_err(fail).and_then(|_| forget_replays(topic, kafka, &mut writer))
+                let stale = replays.get(topic).into_iter().flatten();
+                forget_replays(stale, &mut writer)
+                    .and_then(|()| kafka.admin().create_topic(&new))
+                    .map(drop)
+                    .map_err(fail)
             }
             Step::AddPartitions { topic, new, .. } => {
                 kafka.admin().set_partitions(topic, i32::try_from(*new).unwrap_or(i32::MAX)).map_err(fail)
@@ -181,14 +190,13 @@ fn perform(steps: &[Step], kafka: &Kafka, registry: &Registry) -> Result<(), Fai
 }
 
 /// A topic that is made anew counts its offsets from the start: what was noted about its predecessor would be taken
-/// for its own.
-fn forget_replays(topic: &str, kafka: &Kafka, writer: &mut Writer) -> Result<(), Failure> {
-    if !topic.ends_with(crate::quarantine::SUFFIX) {
-        return Ok(());
-    }
-    for key in markers::Markers::read(kafka, topic)?.keys(topic) {
+/// for its own. Before it is made, so that a run which is cut short leaves nothing that the next one would pass over.
+fn forget_replays<'k>(
+    mut keys: impl Iterator<Item = &'k String>,
+    writer: &mut Writer,
+) -> Result<(), weir_kafka::Error> {
+    keys.try_for_each(|key| {
         let tombstone = Outgoing { topic: markers::TOPIC, key: Some(key.as_bytes()), ..Outgoing::default() };
-        writer.write(&tombstone).map_err(|error| kafka.failure(error))?;
-    }
-    Ok(())
+        writer.write(&tombstone).map(drop)
+    })
 }

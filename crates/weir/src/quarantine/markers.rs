@@ -5,7 +5,7 @@
 //! that reads the markers first sends nothing twice. Quarantine itself is never rewritten: an entry keeps its place,
 //! its bytes and its reasons.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -97,11 +97,32 @@ impl Markers {
         let marker = self.entries.get(&(record.partition, record.offset))?;
         (marker.fingerprint == fingerprint(record)).then_some(marker)
     }
+}
 
-    /// The keys of all markers.
-    pub fn keys(&self, quarantine: &str) -> Vec<String> {
-        self.entries.keys().map(|(partition, offset)| key(quarantine, *partition, *offset)).collect()
+/// The keys of all markers of these quarantine topics, by topic; all are read in one go, as a reader of its own for each takes longer
+/// than making the topic. Nothing where there is no marker topic yet.
+///
+/// # Errors
+/// As [`Markers::read`].
+pub fn keys(kafka: &Kafka, quarantines: &BTreeSet<&str>) -> Result<BTreeMap<String, BTreeSet<String>>, Failure> {
+    let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    if quarantines.is_empty() || kafka.admin().partitions(TOPIC).map_err(|e| kafka.failure(e))?.is_none() {
+        return Ok(keys);
     }
+    read_settled(kafka, &mut |record| {
+        let Some((topic, partition, offset)) = record.key.as_deref().and_then(position) else { return Ok(()) };
+        if quarantines.contains(topic) {
+            let known = keys.entry(topic.to_owned()).or_default();
+            let key = key(topic, partition, offset);
+            if record.value.is_some() {
+                known.insert(key)
+            } else {
+                known.remove(&key)
+            };
+        }
+        Ok(())
+    })?;
+    Ok(keys)
 }
 
 /// The key of an entry's marker.
