@@ -135,14 +135,17 @@ impl Lanes {
     }
 
     pub(super) fn status(&self, worker: usize) -> Vec<PartitionStatus> {
-        let status = |(topic, partition): (&String, (&i32, &Box<Lane>))| PartitionStatus {
+        let status = |topic: &String, partition: i32, lane: &Lane| PartitionStatus {
             topic: topic.clone(),
-            partition: *partition.0,
+            partition,
             worker,
-            position: partition.1.progress.next(),
-            lag: partition.1.lag(),
-            stalled: partition.1.why_stalled(),
+            position: lane.progress.next(),
+            lag: lane.lag(),
+            stalled: lane.why_stalled(),
         };
-        self.topics.iter().flat_map(|(topic, lanes)| lanes.iter().map(move |lane| (topic, lane))).map(status).collect()
+        let statuses = |(topic, lanes): (_, &BTreeMap<i32, Box<Lane>>)| {
+            lanes.iter().map(|(partition, lane)| status(topic, *partition, lane)).collect::<Vec<_>>()
+        };
+        self.topics.iter().flat_map(statuses).collect()
     }
 }
