@@ -8,6 +8,7 @@ use std::ops::Deref;
 use bytes::{Buf, Bytes};
 use thiserror::Error;
 
+use crate::build::Producer;
 use crate::codec::Codec;
 
 /// Bytes of a batch before its records.
@@ -20,7 +21,7 @@ pub const PREFIX_SIZE: usize = 17;
 const LENGTH: usize = 8;
 const LEADER_EPOCH: usize = 12;
 const MAGIC: usize = 16;
-const CRC: usize = 17;
+pub(crate) const CRC: usize = 17;
 pub(crate) const ATTRIBUTES: usize = 21;
 const LAST_OFFSET_DELTA: usize = 23;
 const BASE_TIMESTAMP: usize = 27;
@@ -253,6 +254,18 @@ impl Header {
 
     fn put<const N: usize>(&mut self, at: usize, value: [u8; N]) {
         self.0[at..at + N].copy_from_slice(&value);
+    }
+
+    /// Makes the header a client's, of `producer`; the checksum is left as it was.
+    pub(crate) fn stamp(raw: &mut [u8; HEADER_SIZE], attributes: i16, producer: Producer) {
+        let mut header = Header(*raw);
+        header.put(0, 0i64.to_be_bytes());
+        header.put(LEADER_EPOCH, (-1i32).to_be_bytes());
+        header.put(ATTRIBUTES, attributes.to_be_bytes());
+        header.put(PRODUCER_ID, producer.id.to_be_bytes());
+        header.put(PRODUCER_EPOCH, producer.epoch.to_be_bytes());
+        header.put(BASE_SEQUENCE, producer.base_sequence.to_be_bytes());
+        *raw = header.0;
     }
 }
 

@@ -160,6 +160,26 @@ impl BatchBuilder {
         self.put(record.offset_delta, record.timestamp, record.key, record.value, count, headers)
     }
 
+    /// Adds a record of another batch at the next offset, with more headers behind its own.
+    pub fn append(&mut self, record: &Record<'_>, more: &[(&str, Option<&[u8]>)]) -> Result<(), BuildError> {
+        let count = i32::try_from(record.headers.len() + more.len()).map_err(|_| BuildError::TooLarge)?;
+        let own = record.headers.as_bytes();
+        if more.is_empty() {
+            return self.put(self.next_delta, record.timestamp, record.key, record.value, count, own);
+        }
+        let mut headers = own.to_vec();
+        for (key, value) in more {
+            put_bytes(&mut headers, Some(key.as_bytes()));
+            put_bytes(&mut headers, *value);
+        }
+        self.put(self.next_delta, record.timestamp, record.key, record.value, count, &headers)
+    }
+
+    /// The codec.
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
     /// Number of records so far.
     pub fn count(&self) -> i32 {
         self.count

@@ -106,6 +106,11 @@ impl Codec {
         Ok(Bytes::from(out))
     }
 
+    /// Whether the Java client can read `input`, which came from somebody else: it refuses LZ4 frames of linked blocks.
+    pub fn is_portable(self, input: &[u8]) -> bool {
+        self != Codec::Lz4 || input.is_empty() || lz4::has_independent_blocks(input)
+    }
+
     /// Appends `input` compressed to `out`, at the codec's default level.
     pub fn compress(self, input: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
         match self {

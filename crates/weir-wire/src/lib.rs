@@ -1,4 +1,4 @@
-//! Kafka's wire form: frames, requests, responses and record batches, for the embedded broker and the gateway.
+//! Kafka's wire form: frames, requests, responses and record batches, for the embedded broker, the pump and the gateway.
 //!
 //! Nothing here does I/O or keeps state. Every length and count is compared with the bytes that are there before anything is
 //! allocated, so that a frame of n bytes never costs more than a small multiple of n.
@@ -20,6 +20,7 @@ mod reader;
 pub mod records;
 #[cfg(test)]
 mod sample;
+pub mod stamp;
 mod text;
 mod uuid;
 pub mod versioned;

@@ -144,6 +144,11 @@ impl Records {
         Iter { records: self, at: 0, index: 0, low: 0, done: false }
     }
 
+    /// The records from a place on that [`Iter::place`] of these records told.
+    pub fn iter_from(&self, place: Place) -> Iter<'_> {
+        Iter { records: self, at: place.at.min(self.body.len()), index: place.index, low: place.low, done: false }
+    }
+
     /// A part of a record of this batch (key, value, header) as bytes that own their memory together with the batch;
     /// nothing is copied. Bytes from elsewhere are copied.
     pub fn share(&self, part: &[u8]) -> Bytes {
@@ -249,6 +254,21 @@ impl<'a> Iterator for HeaderIter<'a> {
     }
 }
 
+/// Where an iterator over [`Records`] has got to, to go on there later.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place {
+    at: usize,
+    index: i32,
+    low: i32,
+}
+
+impl Place {
+    /// Number of records before it.
+    pub fn index(&self) -> usize {
+        usize::try_from(self.index).unwrap_or(0)
+    }
+}
+
 /// Iterator over [`Records`].
 #[derive(Debug, Clone)]
 pub struct Iter<'a> {
@@ -260,6 +280,11 @@ pub struct Iter<'a> {
 }
 
 impl<'a> Iter<'a> {
+    /// The place in front of the next record.
+    pub fn place(&self) -> Place {
+        Place { at: self.at, index: self.index, low: self.low }
+    }
+
     fn record(&mut self) -> Result<Record<'a>, (usize, Fault)> {
         let records = self.records;
         let mut batch = Cursor { bytes: &records.body, at: self.at };

@@ -35,6 +35,11 @@ pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, CodecErr
     }
 }
 
+/// Whether the blocks of the (first) frame can be read without those before them.
+pub(super) fn has_independent_blocks(input: &[u8]) -> bool {
+    input.get(4).is_some_and(|flags| flags & INDEPENDENT != 0)
+}
+
 /// Decodes one frame off `rest`, which is the end of `input`.
 fn frame(input: &[u8], rest: &mut &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), CodecError> {
     let first = out.len();

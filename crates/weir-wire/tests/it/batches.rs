@@ -292,3 +292,40 @@ fn errors_read_as_sentences() {
     let expect = "record 4 is malformed at byte 70 of the batch's records: keyLength is 9, 2 bytes are left";
     assert_eq!(error.to_string(), expect);
 }
+
+#[test]
+fn records_are_appended_to_another_batch_with_more_headers_and_read_on_from_a_place() {
+    let plain_record = |n: u8| Plain {
+        timestamp: 1_000 + i64::from(n),
+        key: (n != 1).then(|| vec![n]),
+        value: Some(vec![n; 300]),
+        headers: vec![(b"own".to_vec(), Some(vec![n]))],
+    };
+    let all: Vec<Plain> = (0..5).map(plain_record).collect();
+    let batch = batch_of(&all, BatchBuilder::new(Codec::Lz4));
+    let records = Records::read(&batch, LIMIT).unwrap();
+    let mut iter = records.iter();
+    iter.next().unwrap().unwrap();
+    let place = iter.place();
+    assert_eq!((place.index(), iter.count()), (1, 4));
+    let mut builder = BatchBuilder::new(Codec::Zstd);
+    for record in records.iter_from(place) {
+        let record = record.unwrap();
+        let more: &[(&str, Option<&[u8]>)] =
+            if record.offset_delta == 3 { &[("more", Some(b"x")), ("null", None)] } else { &[] };
+        builder.append(&record, more).unwrap();
+    }
+    let mut expect = all[1..].to_vec();
+    expect[2].headers.extend([(b"more".to_vec(), Some(b"x".to_vec())), (b"null".to_vec(), None)]);
+    let appended = one(builder.finish(0).unwrap());
+    assert_eq!((appended.count(), appended.last_offset_delta(), appended.max_timestamp()), (4, 3, 1_004));
+    assert_eq!(plain(&Records::read(&appended, LIMIT).unwrap()), expect);
+    assert_eq!(records.iter_from(Default::default()).count(), 5);
+}
+
+#[test]
+fn linked_lz4_blocks_are_told_apart() {
+    let frame = |flags: u8| [0x04, 0x22, 0x4D, 0x18, flags, 0x40, 0, 0, 0, 0, 0];
+    assert!(Codec::Lz4.is_portable(&frame(0x60)) && !Codec::Lz4.is_portable(&frame(0x40)));
+    assert!(Codec::Lz4.is_portable(&[]) && Codec::Zstd.is_portable(&frame(0x40)));
+}
