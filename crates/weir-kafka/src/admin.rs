@@ -202,15 +202,15 @@ impl Admin {
         Ok(found)
     }
 
-    /// The value of one configuration of `topics` in force; a topic that does not exist or has none is left out.
+    /// The values in force of some configurations of `topics`, by topic and name; a topic that does not exist is left out.
     ///
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Refused`].
-    pub fn config(&self, topics: &[&str], name: &str) -> Result<BTreeMap<String, String>, Error> {
+    pub fn values(&self, topics: &[&str], names: &[&str]) -> Result<BTreeMap<String, BTreeMap<String, String>>, Error> {
         let mut found = BTreeMap::new();
         self.describe(topics, |topic, entries| {
-            let value = entries.into_iter().find(|entry| entry.name == name).and_then(|entry| entry.value);
-            found.extend(value.map(|value| (topic.to_owned(), value)));
+            let wanted = entries.into_iter().filter(|entry| names.contains(&&*entry.name));
+            found.insert(topic.to_owned(), wanted.filter_map(|entry| Some((entry.name, entry.value?))).collect());
         })?;
         Ok(found)
     }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
-use crate::Error;
+use crate::{Error, Lane};
 
 /// Options a user may not set: name, and why with what to do instead. A name that ends in a dot stands for all that
 /// begin with it.
@@ -61,6 +61,7 @@ const RESERVED: &[(&str, &str)] = &[
 pub struct ClusterConfig {
     bootstrap: String,
     properties: BTreeMap<String, String>,
+    lane: Lane,
 }
 
 impl ClusterConfig {
@@ -88,7 +89,7 @@ impl ClusterConfig {
                 return Err(Error::config(option, format!("cannot be set, it {reason}")));
             }
         }
-        let config = ClusterConfig { bootstrap: bootstrap.trim().to_owned(), properties };
+        let config = ClusterConfig { bootstrap: bootstrap.trim().to_owned(), properties, lane: Lane::Auto };
         for (option, value) in &config.properties {
             // One by one, so that the option at fault is named; the value may be a secret and is not.
             ClientConfig::new().set(option, value).create_native_config().map_err(|_| {
@@ -104,6 +105,23 @@ impl ClusterConfig {
     /// The bootstrap address.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// Sets what moves a pump's records.
+    #[must_use]
+    pub fn with_lane(mut self, lane: Lane) -> ClusterConfig {
+        self.lane = lane;
+        self
+    }
+
+    /// What moves a pump's records, as it is asked for.
+    pub fn lane(&self) -> Lane {
+        self.lane
+    }
+
+    /// The user's client properties.
+    pub(crate) fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// A client configuration in three layers: our defaults, the user's properties, and what correctness rests on.
@@ -165,6 +183,7 @@ impl fmt::Debug for ClusterConfig {
         f.debug_struct("ClusterConfig")
             .field("bootstrap", &self.bootstrap)
             .field("properties", &self.properties.keys())
+            .field("lane", &self.lane)
             .finish()
     }
 }

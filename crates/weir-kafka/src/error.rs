@@ -51,6 +51,12 @@ pub enum Error {
     },
 }
 
+impl From<weir_pump::Unfit> for Error {
+    fn from(unfit: weir_pump::Unfit) -> Error {
+        Error::config(unfit.option, unfit.reason)
+    }
+}
+
 impl Error {
     pub(crate) fn config(option: &str, reason: impl Into<String>) -> Error {
         Error::Config { option: option.to_owned(), reason: reason.into() }

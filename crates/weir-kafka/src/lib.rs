@@ -22,7 +22,7 @@ pub use config::ClusterConfig;
 pub use error::{Error, Failure, TransactionError};
 #[doc(hidden)]
 pub use pump::baseline;
-pub use pump::{GroupProtocol, Hung, PartitionStatus, Pump, PumpConfig, StageMaker, Status, WorkerState};
+pub use pump::{GroupProtocol, Hung, Lane, PartitionStatus, Pump, PumpConfig, StageMaker, Status, WorkerState};
 pub use reader::{Read, ReadOptions, Reader, Start, Until};
 pub use record::{Outgoing, Record};
 pub use writer::{Delivery, TransactionalWriter, Writer};

@@ -86,6 +86,16 @@ impl Progress {
         }
     }
 
+    /// Notes that the records at `first` and up to `next` have their actions in the open transaction: so many of them were
+    /// accepted, of these so many with a warning, and so many quarantined.
+    pub fn act_run(&mut self, first: i64, next: i64, accepted: u64, warned: u64, quarantined: u64) {
+        debug_assert!(self.is_due(first), "offset {first} has its action already");
+        self.advance(first, next);
+        self.done.accepted += accepted;
+        self.done.warned += warned;
+        self.done.quarantined += quarantined;
+    }
+
     /// Notes that one entry in quarantine, in the open transaction, stands for the offsets `first..=last`.
     pub fn act_unreadable(&mut self, first: i64, last: i64) {
         if last >= self.seen {

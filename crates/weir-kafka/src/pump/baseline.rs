@@ -4,7 +4,7 @@ use rdkafka::config::ClientConfig;
 
 use super::PumpConfig;
 use super::context::member_config;
-use super::status::Shared;
+use super::shared::Shared;
 use super::transaction::{BATCH_SIZE, producer_config};
 use crate::ClusterConfig;
 

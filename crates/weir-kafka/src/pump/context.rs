@@ -15,9 +15,9 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::types::RDKafkaRespErr;
 use serde::Deserialize;
 
-use super::GroupProtocol;
-use super::status::Shared;
-use super::transaction::transactional_id;
+use weir_pump::GroupProtocol;
+
+use super::shared::Shared;
 use crate::config::FETCH;
 use crate::context::log;
 
@@ -257,7 +257,7 @@ pub(super) fn member_config(shared: &Shared, worker: usize) -> ClientConfig {
         ],
     );
     if shared.config.static_members {
-        config.set("group.instance.id", transactional_id(shared, worker));
+        config.set("group.instance.id", shared.worker_name(worker));
     }
     let classic = match shared.config.protocol {
         GroupProtocol::Cooperative => "cooperative-sticky",

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_pump::{Progress, Route};
+use weir_pump::{PartitionStatus, Progress, Route};
 
 use super::context::Ahead;
-use super::status::PartitionStatus;
 
 /// A partition that waits to be tried again.
 pub(super) struct Stalled {

@@ -4,9 +4,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::status::{Shared, TopicLimit, outputs};
+use weir_pump::{Compression, TopicLimit, outputs};
+
+use super::shared::Shared;
 use crate::{Admin, ClusterConfig, Error};
 
+/// The configurations of a topic that say what it takes.
+const BYTES: &str = "max.message.bytes";
+const COMPRESSION: &str = "compression.type";
 /// How often to look.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often to look up limits that nobody complained about.
@@ -56,11 +61,13 @@ impl Observer {
         let topics: BTreeSet<&str> = outputs(&routes).collect();
         let topics: Vec<&str> = topics.into_iter().collect();
         let existing = self.admin.topics()?;
-        let limits = self.admin.config(&topics, "max.message.bytes")?;
+        let configs = self.admin.values(&topics, &[BYTES, COMPRESSION])?;
         let limit = |topic: &str| {
             let partitions = *existing.get(topic).ok_or("does not exist; create it")?;
-            let bytes = limits.get(topic).and_then(|limit| limit.parse().ok()).unwrap_or(DEFAULT_LIMIT);
-            Ok(TopicLimit { bytes, partitions })
+            let value = |name: &str| configs.get(topic).and_then(|configs| configs.get(name));
+            let bytes = value(BYTES).and_then(|value| value.parse().ok()).unwrap_or(DEFAULT_LIMIT);
+            let compression = value(COMPRESSION).and_then(|value| Compression::of(value));
+            Ok(TopicLimit { bytes, compression, partitions })
         };
         shared.set_limits(topics.into_iter().map(|topic| (topic.to_owned(), limit(topic))).collect());
         Ok(())

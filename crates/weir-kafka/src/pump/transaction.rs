@@ -9,9 +9,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::util::Timeout;
+use weir_pump::WorkerState;
 
 use super::context::{MemberContext, ProducerSide, Undelivered};
-use super::status::{Shared, WorkerState};
+use super::shared::Shared;
 use crate::error::{code_of, is_fence};
 use crate::writer::{DRAIN_PAUSE, abort_and_poll};
 
@@ -101,7 +102,7 @@ impl<'s> Transaction<'s> {
                     if code_of(&error).is_some_and(is_fence) {
                         fences += 1;
                         if fences == 3 {
-                            return Err(Trouble::Fatal(fenced(self.shared, self.worker)));
+                            return Err(Trouble::Fatal(self.shared.fenced(self.worker)));
                         }
                     }
                     error.to_string()
@@ -321,23 +322,11 @@ impl<'s> Transaction<'s> {
     }
 }
 
-/// What to tell the operator when two processes use one transactional id.
-pub(super) fn fenced(shared: &Shared, worker: usize) -> String {
-    format!(
-        "fenced: another living process uses the transactional id {}; give every process an instance name of its own",
-        transactional_id(shared, worker)
-    )
-}
-
-pub(super) fn transactional_id(shared: &Shared, worker: usize) -> String {
-    format!("{}.{}.{worker}", shared.config.group, shared.config.instance)
-}
-
 pub(super) fn producer_config(shared: &Shared, worker: usize, batch_size: usize) -> ClientConfig {
     let mut config = shared.cluster.writer();
     let timeout = shared.config.transaction_timeout.as_millis().to_string();
     config
-        .set("transactional.id", transactional_id(shared, worker))
+        .set("transactional.id", shared.worker_name(worker))
         .set("transaction.timeout.ms", &timeout)
         .set("delivery.timeout.ms", &timeout)
         .set("delivery.report.only.error", "true")

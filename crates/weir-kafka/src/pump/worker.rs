@@ -13,13 +13,13 @@ use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
-use weir_pump::{Action, Header, Outcome, Progress, RecordView, Run, Stage};
+use weir_pump::{Action, Header, Outcome, Progress, RecordView, Run, Stage, WorkerState};
 
 use super::context::{Event, Member, MemberContext, answer, member_config};
 use super::lane::{Lane, Lanes};
 use super::output::{perform, write_unreadable};
-use super::status::{Shared, TopicLimit, WorkerState};
-use super::transaction::{Transaction, Trouble, fenced, producer_config};
+use super::shared::Shared;
+use super::transaction::{Transaction, Trouble, producer_config};
 use super::unreadable::Prober;
 use crate::Error;
 use crate::error::code_of;
@@ -328,8 +328,8 @@ impl<'c> Session<'c, '_, '_> {
         let Some(first) = messages.first() else { return Ok(()) };
         let partition = first.partition();
         let route = Arc::clone(&lane.route);
-        let limits = writable(self.shared, &route.accepted, partition)
-            .and_then(|accepted| Ok((accepted, writable(self.shared, &route.quarantine, partition)?)));
+        let limits = (self.shared.writable(&route.accepted, partition))
+            .and_then(|accepted| Ok((accepted, self.shared.writable(&route.quarantine, partition)?)));
         let (accepted, quarantine) = match limits {
             Ok(limits) => limits,
             Err(reason) => return self.stall(&route.source, partition, first.offset(), reason),
@@ -443,7 +443,7 @@ impl<'c> Session<'c, '_, '_> {
             // that was shorter than the timeout leaves only the first, and two that fence each other for ever would
             // be the worst: this one ends.
             Err(Trouble::Fenced(_)) if !timed_out => {
-                return Err(Trouble::Fatal(fenced(self.shared, self.index)));
+                return Err(Trouble::Fatal(self.shared.fenced(self.index)));
             }
             Err(Trouble::Doubt(_) | Trouble::Fenced(_)) => {
                 self.transaction.connect()?;
@@ -534,7 +534,7 @@ impl<'c> Session<'c, '_, '_> {
             lane.rewind = Some(from);
             let Some(damage) = prober.damage(&topic, partition, from).map_err(restart)? else { continue };
             let route = Arc::clone(&lane.route);
-            if let Err(reason) = writable(self.shared, &route.quarantine, partition) {
+            if let Err(reason) = self.shared.writable(&route.quarantine, partition) {
                 self.stall(&topic, partition, from, reason)?;
                 continue;
             }
@@ -570,19 +570,6 @@ impl<'c> Session<'c, '_, '_> {
             self.shared.set_partitions(self.index, self.lanes.status(self.index));
         }
     }
-}
-
-/// The limit of an output topic that has the partition.
-fn writable(shared: &Shared, topic: &str, partition: i32) -> Result<TopicLimit, String> {
-    let limit = shared.limit(topic).map_err(|reason| format!("output topic {topic}: {reason}"))?;
-    if partition >= limit.partitions {
-        shared.want_limits();
-        return Err(format!(
-            "output topic {topic} has {} partitions, too few for partition {partition}; add partitions to it",
-            limit.partitions
-        ));
-    }
-    Ok(limit)
 }
 
 fn add(list: &mut TopicPartitionList, topic: &str, partition: i32, offset: i64) -> Result<(), Trouble> {

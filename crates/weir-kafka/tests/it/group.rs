@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use weir_kafka::{ClusterConfig, GroupProtocol, Pump, PumpConfig};
+use weir_kafka::{ClusterConfig, GroupProtocol, Lane, Pump, PumpConfig};
 use weir_testkit::kafka::Kind;
 use weir_testkit::wait_for;
 
@@ -55,6 +55,9 @@ fn partitions_move_between_members_kip_848() {
     if Kind::chosen() == Kind::Embedded {
         return weir_testkit::skipped("the embedded broker does not offer the consumer protocol of KIP-848");
     }
+    if lab::lane() == Lane::Native {
+        return weir_testkit::skipped("the native lane does not speak the consumer protocol of KIP-848");
+    }
     rebalance(GroupProtocol::Consumer);
 }
 
@@ -65,7 +68,7 @@ fn a_zombie_writes_nothing_and_finds_its_way_back() {
     let mut sent = lab.fill(&route.source, 1, 0..40_000);
     let gate = Gate::default();
     // A member that does not poll for six seconds is thrown out of the group.
-    let hasty = ClusterConfig::new(&lab.bootstrap, [("max.poll.interval.ms", "6000")]).unwrap();
+    let hasty = ClusterConfig::new(&lab.bootstrap, [("max.poll.interval.ms", "6000")]).unwrap().with_lane(lab::lane());
     let config = Gate::config(lab.config("zombie"));
     let zombie = Pump::start(&hasty, config, vec![route.clone()], Arc::new(gate.stages())).unwrap();
     gate.wait_in_transaction(&lab, &route);

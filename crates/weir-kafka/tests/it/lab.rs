@@ -11,7 +11,7 @@ use rdkafka::message::{Header as NativeHeader, Headers as _, Message, OwnedHeade
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use tracing_subscriber::EnvFilter;
-use weir_kafka::{Admin, ClusterConfig, NewTopic, Pump, PumpConfig, StageMaker};
+use weir_kafka::{Admin, ClusterConfig, Lane, NewTopic, Pump, PumpConfig, StageMaker};
 use weir_pump::{Action, Headers, Route, Run, Stage, Stall};
 use weir_testkit::kafka::Cluster;
 use weir_testkit::wait_for;
@@ -34,6 +34,11 @@ pub fn fragile() -> Option<MutexGuard<'static, Cluster>> {
     Some(cluster.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// The lane that this test run is to have: `WEIR_TEST_LANE`, rdkafka where it is not set. The suite is the same for both.
+pub fn lane() -> Lane {
+    std::env::var("WEIR_TEST_LANE").map_or(Lane::Rdkafka, |lane| lane.parse().unwrap())
+}
+
 /// One test's corner of a cluster: topics and a group nobody else uses.
 pub struct Lab {
     pub bootstrap: String,
@@ -47,7 +52,7 @@ impl Lab {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // What the pump logs belongs to the output of the test that fails. RUST_LOG asks for more or less.
         drop(tracing_subscriber::fmt().with_test_writer().with_env_filter(EnvFilter::from_default_env()).try_init());
-        let cluster = ClusterConfig::new(&bootstrap, [] as [(&str, &str); 0]).unwrap();
+        let cluster = ClusterConfig::new(&bootstrap, [] as [(&str, &str); 0]).unwrap().with_lane(lane());
         let name = format!("lab{}", NEXT.fetch_add(1, Ordering::Relaxed));
         Lab { admin: Admin::new(&cluster).unwrap().with_timeout(Duration::from_secs(30)), cluster, bootstrap, name }
     }

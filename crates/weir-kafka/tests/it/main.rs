@@ -8,6 +8,7 @@ mod copy;
 mod faults;
 mod group;
 mod lab;
+mod lanes;
 mod limits;
 mod segment;
 mod unreadable;

@@ -10,7 +10,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("weir-expr", &["weir-avro"]),
     ("weir-contract", &["weir-avro", "weir-expr"]),
     ("weir-telemetry", &[]),
-    ("weir-pump", &[]),
+    ("weir-pump", &["weir-wire"]),
     ("weir-kafka", &["weir-pump"]),
     ("weir-registry", &["weir-avro"]),
     ("weir-wire", &[]),

@@ -1,14 +1,14 @@
-//! What a pump says about itself, and the little its threads share.
+//! What a pump says about itself, and the little its threads share, whichever lane they run.
+//!
+//! The status is for the service; the [`Board`] is between the workers, whoever looks after the cluster for them, and the
+//! owner of the pump.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use weir_pump::{Ledger, Route};
-
-use super::PumpConfig;
-use crate::ClusterConfig;
+use crate::{Ledger, PumpConfig, Route};
 
 /// A snapshot of a pump.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub enum WorkerState {
     Running,
     /// Waiting for the cluster, for this reason; it goes on by itself.
     Waiting(String),
-    /// Ended after [`super::Pump::stop`].
+    /// Ended because the pump was stopped.
     Stopped,
     /// Ended for good.
     Failed(String),
@@ -84,17 +84,48 @@ pub struct PartitionStatus {
     pub stalled: Option<String>,
 }
 
+/// How a topic compresses, whatever its producers do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip
+    Gzip,
+    /// Snappy
+    Snappy,
+    /// LZ4
+    Lz4,
+    /// Zstandard
+    Zstd,
+}
+
+impl Compression {
+    /// What `compression.type` says; `None` where that is the producer's choice.
+    pub fn of(setting: &str) -> Option<Compression> {
+        Some(match setting {
+            "uncompressed" | "none" => Compression::None,
+            "gzip" => Compression::Gzip,
+            "snappy" => Compression::Snappy,
+            "lz4" => Compression::Lz4,
+            "zstd" => Compression::Zstd,
+            _ => return None,
+        })
+    }
+}
+
 /// The limits of an output topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TopicLimit {
+pub struct TopicLimit {
     /// `max.message.bytes`, in bytes.
-    pub(super) bytes: usize,
+    pub bytes: usize,
+    /// `compression.type`, where it is not the producer's choice.
+    pub compression: Option<Compression>,
     /// Its number of partitions.
-    pub(super) partitions: i32,
+    pub partitions: i32,
 }
 
 #[derive(Default)]
-struct Board {
+struct Notes {
     cluster: Option<Result<(), String>>,
     workers: Vec<WorkerState>,
     partitions: Vec<Vec<PartitionStatus>>,
@@ -106,11 +137,12 @@ struct Board {
 }
 
 /// What the threads of a pump share.
-pub(super) struct Shared {
-    pub(super) cluster: ClusterConfig,
-    pub(super) config: PumpConfig,
-    pub(super) ledger: Arc<Ledger>,
-    board: Mutex<Board>,
+pub struct Board {
+    /// How the pump runs.
+    pub config: PumpConfig,
+    /// The books of all workers.
+    pub ledger: Arc<Ledger>,
+    board: Mutex<Notes>,
     changed: Condvar,
     stopping: AtomicBool,
     routes_version: AtomicU64,
@@ -120,20 +152,20 @@ pub(super) struct Shared {
     epoch: Instant,
 }
 
-impl Shared {
-    pub(super) fn new(cluster: ClusterConfig, config: PumpConfig, routes: Vec<Route>) -> Shared {
+impl Board {
+    /// The board of a pump that is about to start.
+    pub fn new(config: PumpConfig, routes: Vec<Route>) -> Board {
         let workers = config.workers;
-        let board = Board {
+        let notes = Notes {
             workers: vec![WorkerState::Starting; workers],
             partitions: vec![Vec::new(); workers],
             routes: Arc::new(routes),
-            ..Board::default()
+            ..Notes::default()
         };
-        Shared {
-            cluster,
+        Board {
             config,
             ledger: Arc::new(Ledger::default()),
-            board: Mutex::new(board),
+            board: Mutex::new(notes),
             changed: Condvar::new(),
             stopping: AtomicBool::new(false),
             routes_version: AtomicU64::new(1),
@@ -143,11 +175,12 @@ impl Shared {
         }
     }
 
-    fn board(&self) -> MutexGuard<'_, Board> {
+    fn board(&self) -> MutexGuard<'_, Notes> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn status(&self) -> Status {
+    /// A snapshot.
+    pub fn status(&self) -> Status {
         let board = self.board();
         let mut missing = BTreeMap::new();
         for topic in outputs(&board.routes) {
@@ -166,33 +199,38 @@ impl Shared {
         }
     }
 
-    pub(super) fn set_cluster(&self, answer: Result<(), String>) {
+    /// Notes whether the cluster answers.
+    pub fn set_cluster(&self, answer: Result<(), String>) {
         self.board().cluster = Some(answer);
     }
 
-    pub(super) fn set_state(&self, worker: usize, state: WorkerState) {
+    /// Notes what a worker is doing.
+    pub fn set_state(&self, worker: usize, state: WorkerState) {
         if let Some(slot) = self.board().workers.get_mut(worker) {
             *slot = state;
         }
     }
 
-    pub(super) fn set_partitions(&self, worker: usize, partitions: Vec<PartitionStatus>) {
+    /// Notes the partitions of a worker.
+    pub fn set_partitions(&self, worker: usize, partitions: Vec<PartitionStatus>) {
         if let Some(slot) = self.board().partitions.get_mut(worker) {
             *slot = partitions;
         }
     }
 
     /// The routes and their version.
-    pub(super) fn routes(&self) -> (u64, Arc<Vec<Route>>) {
+    pub fn routes(&self) -> (u64, Arc<Vec<Route>>) {
         let board = self.board();
         (self.routes_version(), Arc::clone(&board.routes))
     }
 
-    pub(super) fn routes_version(&self) -> u64 {
+    /// Changes with the routes.
+    pub fn routes_version(&self) -> u64 {
         self.routes_version.load(Ordering::Acquire)
     }
 
-    pub(super) fn set_routes(&self, routes: Vec<Route>) {
+    /// Replaces the routes.
+    pub fn set_routes(&self, routes: Vec<Route>) {
         let mut board = self.board();
         board.routes = Arc::new(routes);
         self.routes_version.fetch_add(1, Ordering::AcqRel);
@@ -201,7 +239,7 @@ impl Shared {
     }
 
     /// The limit of an output topic, or why it cannot be written to.
-    pub(super) fn limit(&self, topic: &str) -> Result<TopicLimit, String> {
+    pub fn limit(&self, topic: &str) -> Result<TopicLimit, String> {
         let known = self.board().limits.get(topic).cloned();
         known.unwrap_or_else(|| {
             self.want_limits();
@@ -209,61 +247,92 @@ impl Shared {
         })
     }
 
+    /// The limit of an output topic that has the partition, or why it cannot be written to.
+    pub fn writable(&self, topic: &str, partition: i32) -> Result<TopicLimit, String> {
+        let limit = self.limit(topic).map_err(|reason| format!("output topic {topic}: {reason}"))?;
+        if partition >= limit.partitions {
+            self.want_limits();
+            return Err(format!(
+                "output topic {topic} has {} partitions, too few for partition {partition}; add partitions to it",
+                limit.partitions
+            ));
+        }
+        Ok(limit)
+    }
+
+    /// The transactional id of a worker, and its name as a static member of the group.
+    pub fn worker_name(&self, worker: usize) -> String {
+        format!("{}.{}.{worker}", self.config.group, self.config.instance)
+    }
+
+    /// What to tell the operator when two processes use one transactional id.
+    pub fn fenced(&self, worker: usize) -> String {
+        format!(
+            "fenced: another living process uses the transactional id {}; give every process an instance name of its own",
+            self.worker_name(worker)
+        )
+    }
+
     /// The smallest limit of all output topics, in bytes.
-    pub(super) fn smallest_limit(&self) -> Option<usize> {
+    pub fn smallest_limit(&self) -> Option<usize> {
         self.board().limits.values().filter_map(|limit| limit.as_ref().ok()).map(|limit| limit.bytes).min()
     }
 
-    pub(super) fn set_limits(&self, limits: BTreeMap<String, Result<TopicLimit, String>>) {
+    /// Notes what was looked up.
+    pub fn set_limits(&self, limits: BTreeMap<String, Result<TopicLimit, String>>) {
         self.board().limits = limits;
     }
 
     /// A limit turned out wrong: partitions that need it wait until it is looked up again.
-    pub(super) fn forget_limit(&self, topic: &str) {
+    pub fn forget_limit(&self, topic: &str) {
         self.board().limits.remove(topic);
         self.want_limits();
     }
 
     /// Has the limits looked up soon.
-    pub(super) fn want_limits(&self) {
+    pub fn want_limits(&self) {
         self.limits_wanted.store(true, Ordering::Release);
         self.changed.notify_all();
     }
 
-    pub(super) fn take_limits_wanted(&self) -> bool {
+    /// Whether limits are wanted soon; asks once.
+    pub fn take_limits_wanted(&self) -> bool {
         self.limits_wanted.swap(false, Ordering::AcqRel)
     }
 
     /// Sleeps up to `pause`, less if limits are wanted or the pump ends.
-    pub(super) fn rest(&self, pause: Duration) {
+    pub fn rest(&self, pause: Duration) {
         let board = self.board();
         if !self.limits_wanted.load(Ordering::Acquire) {
             drop(self.changed.wait_timeout(board, pause));
         }
     }
 
-    pub(super) fn stop(&self, by: Instant) {
+    /// Asks the workers to end by then.
+    pub fn stop(&self, by: Instant) {
         let mut board = self.board();
         board.stop_by = Some(board.stop_by.map_or(by, |earlier| earlier.min(by)));
         self.stopping.store(true, Ordering::Release);
         self.changed.notify_all();
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
+    /// Whether the workers were asked to end.
+    pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 
     /// When everything has to have ended; `None` while nobody asked for it.
-    pub(super) fn stop_by(&self) -> Option<Instant> {
+    pub fn stop_by(&self) -> Option<Instant> {
         self.board().stop_by
     }
 
-    pub(super) fn failure(&self) -> Option<String> {
+    /// Why a worker has ended for good, if one has.
+    pub fn failure(&self) -> Option<String> {
         self.board().failure.clone()
     }
 
     /// Notes that a worker's thread is at its end, or must be taken for it.
-    pub(super) fn ended(&self, worker: usize, how: Result<(), String>) {
+    pub fn ended(&self, worker: usize, how: Result<(), String>) {
         let mut board = self.board();
         board.ended += 1;
         let state = match how {
@@ -280,7 +349,7 @@ impl Shared {
     }
 
     /// The watchdog gave a worker up; its thread may still come back.
-    pub(super) fn stuck(&self, worker: usize, reason: String) {
+    pub fn stuck(&self, worker: usize, reason: String) {
         let mut board = self.board();
         if !matches!(board.workers[worker], WorkerState::Failed(_)) {
             tracing::error!(worker, reason, "worker is stuck");
@@ -290,18 +359,19 @@ impl Shared {
     }
 
     /// Waits until all workers have ended, at most for `deadline`, and says how many have not.
-    pub(super) fn wait_for_end(&self, deadline: Duration) -> usize {
+    pub fn wait_for_end(&self, deadline: Duration) -> usize {
         let all = self.config.workers;
         let waited = self.changed.wait_timeout_while(self.board(), deadline, |board| board.ended < all);
         all - waited.map_or_else(|poisoned| poisoned.into_inner().0.ended, |(board, _)| board.ended)
     }
 
-    pub(super) fn has_ended(&self) -> bool {
+    /// Whether all workers have ended.
+    pub fn has_ended(&self) -> bool {
         self.board().ended >= self.config.workers
     }
 
     /// Runs a call that may never return, under the watchdog's eyes.
-    pub(super) fn watched<T>(&self, worker: usize, call: impl FnOnce() -> T) -> T {
+    pub fn watched<T>(&self, worker: usize, call: impl FnOnce() -> T) -> T {
         let now = self.epoch.elapsed().as_millis().max(1);
         self.busy[worker].store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::Release);
         let result = call();
@@ -310,7 +380,7 @@ impl Shared {
     }
 
     /// For how long a worker has been in such a call.
-    pub(super) fn busy_for(&self, worker: usize) -> Option<Duration> {
+    pub fn busy_for(&self, worker: usize) -> Option<Duration> {
         match self.busy[worker].load(Ordering::Acquire) {
             0 => None,
             since => Some(self.epoch.elapsed().saturating_sub(Duration::from_millis(since))),
@@ -318,6 +388,7 @@ impl Shared {
     }
 }
 
-pub(super) fn outputs(routes: &[Route]) -> impl Iterator<Item = &str> {
+/// The output topics of routes.
+pub fn outputs(routes: &[Route]) -> impl Iterator<Item = &str> {
     routes.iter().flat_map(|route| [route.accepted.as_str(), route.quarantine.as_str()])
 }

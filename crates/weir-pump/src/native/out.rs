@@ -1,0 +1,243 @@
+//! What was judged and waits for its transaction: whole batches as they came, and batches that are built anew.
+//!
+//! A batch whose records all go on unchanged keeps its bytes, and only gets another header when it is sent. What keeps a
+//! batch from that is told by [`why_rebuilt`]. Small batches are put together, for a broker takes one batch per partition
+//! and request, and pays for each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use weir_wire::batch::{Batch, TimestampType};
+use weir_wire::build::{BatchBuilder, BuildError};
+use weir_wire::codec::Codec;
+use weir_wire::records::{Record, Records, RecordsError};
+
+use super::producer::Place;
+use crate::{Compression, TopicLimit};
+
+/// From how many bytes on a batch goes on by itself.
+pub(super) const SMALL: usize = 64 << 10;
+/// How large a batch is built, before compression, where the topic takes it.
+const TARGET: usize = 512 << 10;
+/// What a batch may still grow by: the fields of one more record.
+const SLACK: usize = 128;
+
+/// Why a batch of accepted records cannot go on as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rebuilt {
+    /// Compaction took records out: the deltas have gaps, which a producer's must not have.
+    Compacted,
+    /// Its records' time is the broker's, of the append to the source.
+    AppendTime,
+    /// Its base time is when compaction may drop its tombstones.
+    DeleteHorizon,
+    /// LZ4 frames of linked blocks, which not every client reads.
+    Linked,
+    /// The topic takes no batch as large.
+    TooLarge,
+    /// The topic compresses in another way, and the broker would have to.
+    Codec,
+}
+
+/// What keeps a batch from going on as it is, if all its records do.
+pub(super) fn why_rebuilt(batch: &Batch, codec: Codec, limit: TopicLimit) -> Option<Rebuilt> {
+    if i64::from(batch.count()) != i64::from(batch.last_offset_delta()) + 1 {
+        return Some(Rebuilt::Compacted);
+    }
+    if batch.timestamp_type() == TimestampType::LogAppendTime {
+        return Some(Rebuilt::AppendTime);
+    }
+    if batch.delete_horizon().is_some() {
+        return Some(Rebuilt::DeleteHorizon);
+    }
+    if batch.size() > limit.bytes {
+        return Some(Rebuilt::TooLarge);
+    }
+    if limit.compression.is_some_and(|wanted| codec_of(wanted) != codec) {
+        return Some(Rebuilt::Codec);
+    }
+    (!codec.is_portable(&batch.payload())).then_some(Rebuilt::Linked)
+}
+
+/// A batch could not be built: lack of memory, or a record of 2 GiB.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unbuilt {
+    /// See there.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// Records that had been read before could not be read again.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+}
+
+#[derive(Debug, Default)]
+struct Pile {
+    ready: Vec<Batch>,
+    building: Option<BatchBuilder>,
+}
+
+/// What waits for its transaction, by output partition.
+#[derive(Debug, Default)]
+pub(super) struct Out {
+    piles: BTreeMap<Place, Pile>,
+    bytes: usize,
+    records: usize,
+    /// When the oldest record that is still being put together came.
+    since: Option<Instant>,
+}
+
+impl Out {
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Records that wait.
+    pub(super) fn records(&self) -> usize {
+        self.records
+    }
+
+    /// When the oldest record that is still being put together came.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    /// Forgets all.
+    pub(super) fn clear(&mut self) {
+        *self = Out::default();
+    }
+
+    /// Adds a batch as it is, or its records to the others where it is small.
+    pub(super) fn whole(
+        &mut self,
+        place: &Place,
+        batch: &Batch,
+        records: &Records,
+        codec: Codec,
+        limit: TopicLimit,
+        now: Instant,
+    ) -> Result<(), Unbuilt> {
+        if batch.size() < SMALL {
+            for record in records {
+                self.append(place, &record?, &[], codec, limit, now)?;
+            }
+            return Ok(());
+        }
+        let pile = pile(&mut self.piles, place);
+        pile.close()?;
+        self.records += usize::try_from(batch.count()).unwrap_or(0);
+        self.bytes += batch.size();
+        pile.ready.push(batch.clone());
+        Ok(())
+    }
+
+    /// Adds one record with more headers behind its own.
+    pub(super) fn append(
+        &mut self,
+        place: &Place,
+        record: &Record<'_>,
+        more: &[(&str, Option<&[u8]>)],
+        codec: Codec,
+        limit: TopicLimit,
+        now: Instant,
+    ) -> Result<(), Unbuilt> {
+        let more_size: usize = more.iter().map(|(name, value)| 10 + name.len() + value.map_or(0, <[u8]>::len)).sum();
+        let size = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + more_size;
+        let own: usize = record.headers.into_iter().map(|h| 10 + h.key.len() + h.value.map_or(0, <[u8]>::len)).sum();
+        self.build(place, size + own, codec, limit, now, |builder| builder.append(record, more))
+    }
+
+    /// Adds a record of our own making.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a record, and where it goes")]
+    pub(super) fn push(
+        &mut self,
+        place: &Place,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        headers: &[(&[u8], Option<&[u8]>)],
+        limit: TopicLimit,
+        now: Instant,
+    ) -> Result<(), Unbuilt> {
+        let own: usize = headers.iter().map(|(name, value)| 10 + name.len() + value.map_or(0, <[u8]>::len)).sum();
+        let size = key.map_or(0, <[u8]>::len) + own;
+        self.build(place, size, Codec::None, limit, now, |builder| builder.push(timestamp, key, None, headers))
+    }
+
+    fn build(
+        &mut self,
+        place: &Place,
+        size: usize,
+        codec: Codec,
+        limit: TopicLimit,
+        now: Instant,
+        add: impl FnOnce(&mut BatchBuilder) -> Result<(), BuildError>,
+    ) -> Result<(), Unbuilt> {
+        let codec = limit.compression.map_or(codec, codec_of);
+        let target = TARGET.min(limit.bytes);
+        let pile = pile(&mut self.piles, place);
+        let full = |builder: &BatchBuilder| builder.codec() != codec || builder.size() + size + SLACK > target;
+        if pile.building.as_ref().is_some_and(full) {
+            pile.close()?;
+        }
+        let builder = pile.building.get_or_insert_with(|| BatchBuilder::new(codec));
+        let before = builder.size();
+        add(builder)?;
+        self.bytes += builder.size() - before;
+        self.records += 1;
+        self.since.get_or_insert(now);
+        Ok(())
+    }
+
+    /// Hands all over, batch by batch in the order of their partition; with `all` also what is still being put together.
+    pub(super) fn release(&mut self, all: bool, mut take: impl FnMut(&Place, Batch)) -> Result<(), Unbuilt> {
+        let (mut bytes, mut records) = (0, 0);
+        for (place, pile) in &mut self.piles {
+            if all {
+                pile.close()?;
+            }
+            pile.ready.drain(..).for_each(|batch| take(place, batch));
+            if let Some(builder) = &pile.building {
+                bytes += builder.size();
+                records += usize::try_from(builder.count()).unwrap_or(0);
+            }
+        }
+        (self.bytes, self.records) = (bytes, records);
+        if all {
+            self.since = None;
+        }
+        Ok(())
+    }
+}
+
+/// A place's pile. The name is only copied for the first batch.
+fn pile<'p>(piles: &'p mut BTreeMap<Place, Pile>, place: &Place) -> &'p mut Pile {
+    if !piles.contains_key(place) {
+        piles.insert(Place { topic: Arc::clone(&place.topic), partition: place.partition }, Pile::default());
+    }
+    piles.entry(place.clone()).or_default()
+}
+
+impl Pile {
+    fn close(&mut self) -> Result<(), Unbuilt> {
+        if let Some(builder) = self.building.take().filter(|builder| builder.count() > 0) {
+            let mut bytes: Bytes = builder.finish(0)?;
+            // What was just built is a batch.
+            if let Ok(Some(batch)) = Batch::split(&mut bytes) {
+                self.ready.push(batch);
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn codec_of(compression: Compression) -> Codec {
+    match compression {
+        Compression::None => Codec::None,
+        Compression::Gzip => Codec::Gzip,
+        Compression::Snappy => Codec::Snappy,
+        Compression::Lz4 => Codec::Lz4,
+        Compression::Zstd => Codec::Zstd,
+    }
+}
