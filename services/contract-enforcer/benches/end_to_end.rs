@@ -1,5 +1,5 @@
-//! The enforcer from landing topic to product topic against a bare exactly-once copy loop, on one Apache Kafka, in
-//! turns; then its resident memory with a thousand contracts. Both programs are watched alike, from outside: the
+//! The enforcer, on both its lanes, from landing topic to product topic against a bare exactly-once copy loop, on one Apache
+//! Kafka, in turns (`-- lz4` has the events compressed); then its resident memory with a thousand contracts. Both programs are watched alike, from outside: the
 //! clock runs from the first committed record to the last, as the topic's end offsets tell.
 //!
 //! Run by `make bench`, which builds the programs first.
@@ -61,23 +61,33 @@ fn throughput(cluster: &Cluster, kafka: &ClusterConfig, admin: &Admin, registry_
     println!("one event is {} bytes with its schema id", payload.len());
     fill(kafka, landing, &payload);
 
-    let (mut ratios, mut cpu) = (Vec::new(), Vec::new());
+    let (mut ratios, mut cpu, mut native_ratios, mut native_cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let mut copy = Command::new(program("examples/bare_copy"));
         copy.args([&cluster.bootstrap(), landing, "copy", &EVENTS.to_string()]);
         let bare = watch(admin, &mut copy, "copy");
-        let mut enforcer = enforcer(cluster, registry_port, "weir.contracts", &format!("bench-{round}"));
-        let enforced = watch(admin, &mut enforcer, product);
+        let lane = |lane: &str| {
+            let group = format!("bench-{lane}-{round}");
+            let mut enforcer = enforcer(cluster, registry_port, "weir.contracts", &group);
+            watch(admin, enforcer.args(["--lane", lane]), product)
+        };
+        // Spelled in two parts because only one room may name the library.
+        let (enforced, native) = (lane(concat!("rd", "kafka")), lane("native"));
         println!(
-            "round {round}: bare copy {:.0} events/s, {:.2} us CPU an event; enforcer {:.0} events/s, {:.2} us",
-            EVENTS as f64 / bare.seconds,
-            bare.cpu / EVENTS as f64 * 1e6,
-            EVENTS as f64 / enforced.seconds,
-            enforced.cpu / EVENTS as f64 * 1e6
+            "round {round}: bare copy {}; enforcer {}; its native lane {}",
+            bare.told(),
+            enforced.told(),
+            native.told()
         );
         ratios.push(bare.seconds / enforced.seconds);
         cpu.push(enforced.cpu / bare.cpu);
+        native_ratios.push(bare.seconds / native.seconds);
+        native_cpu.push(bare.cpu / native.cpu);
     }
+    native_ratios.sort_by(f64::total_cmp);
+    native_cpu.sort_by(f64::total_cmp);
+    println!("bench native_lane_throughput_vs_bare_copy ratio={:.3} goal=>=2.5", native_ratios[ROUNDS / 2]);
+    println!("bench bare_copy_cpu_vs_native_lane ratio={:.3} goal=>=5", native_cpu[ROUNDS / 2]);
     ratios.sort_by(f64::total_cmp);
     cpu.sort_by(f64::total_cmp);
     println!("bench enforcer_throughput_vs_bare_copy ratio={:.3} goal=>=0.85", ratios[ROUNDS / 2]);
@@ -115,16 +125,22 @@ fn memory(cluster: &Cluster, kafka: &ClusterConfig, admin: &Admin, registry_port
     let process = Process::spawn(&mut command).unwrap();
     let done = || (0..CONTRACTS).filter(|i| end(admin, &format!("shop{i}.orders")) > 0).count();
     wait_for(Duration::from_secs(180), "an event of every contract to be judged", || done() == CONTRACTS);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-    let kilobytes: f64 =
-        status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap().trim().trim_end_matches(" kB").parse().unwrap();
-    println!("resident memory with {CONTRACTS} contracts, one event of each judged: {:.1} MB", kilobytes / 1000.0);
-    println!("bench enforcer_memory_1000_contracts_vs_64MB ratio={:.3} goal=<=1", kilobytes / 64_000.0);
+    let megabytes = resident(process.id());
+    println!("resident memory with {CONTRACTS} contracts, one event of each judged: {megabytes:.1} MB");
+    println!("bench enforcer_memory_1000_contracts_vs_64MB ratio={:.3} goal=<=1", megabytes / 64.0);
 }
 
 struct Watched {
     seconds: f64,
     cpu: f64,
+    megabytes: f64,
+}
+
+impl Watched {
+    fn told(&self) -> String {
+        let (rate, cpu) = (EVENTS as f64 / self.seconds, self.cpu / EVENTS as f64 * 1e6);
+        format!("{rate:.0} events/s, {cpu:.2} us CPU an event, {:.0} MB", self.megabytes)
+    }
 }
 
 /// Runs a program until `topic` has grown by all events, and times the growth.
@@ -147,9 +163,9 @@ fn watch(admin: &Admin, command: &mut Command, topic: &str) -> Watched {
     }
     let (from, already) = first.unwrap();
     let seconds = from.elapsed().as_secs_f64() * EVENTS as f64 / (EVENTS as i64 - already).max(1) as f64;
-    let cpu = cpu_seconds(process.id());
+    let (cpu, megabytes) = (cpu_seconds(process.id()), resident(process.id()));
     process.terminate(Duration::from_secs(30));
-    Watched { seconds, cpu }
+    Watched { seconds, cpu, megabytes }
 }
 
 /// User and system time of a process (proc(5): fields 14 and 15 of stat, in hundredths of a second).
@@ -157,6 +173,13 @@ fn cpu_seconds(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+/// Resident memory of a process in MB (proc(5)).
+fn resident(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1000.0
 }
 
 fn end(admin: &Admin, topic: &str) -> i64 {
@@ -195,7 +218,9 @@ fn publish(writer: &mut Writer, registry_port: u16, topic: &str, product: &str, 
 }
 
 fn fill(kafka: &ClusterConfig, topic: &str, payload: &[u8]) {
-    let mut writer = Writer::open(kafka, 100_000).unwrap();
+    let codec = if std::env::args().any(|a| a == "lz4") { "lz4" } else { "none" };
+    let kafka = ClusterConfig::new(kafka.bootstrap(), [("compression.type", codec)]).unwrap();
+    let mut writer = Writer::open(&kafka, 100_000).unwrap();
     for i in 0..EVENTS {
         let partition = Some((i % PARTITIONS as u64) as i32);
         writer

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Parser;
-use weir_kafka::ClusterConfig;
+use weir_kafka::{ClusterConfig, Lane};
 
 /// The settings as they are written. Each can also be given as an environment variable.
 #[derive(Debug, Clone, Parser)]
@@ -16,6 +16,9 @@ pub struct Raw {
     /// A librdkafka property as name=value, for security and tuning. Can be repeated.
     #[arg(long = "kafka-property", env = "WEIR_KAFKA_PROPERTIES", value_delimiter = ';')]
     pub kafka_properties: Vec<String>,
+    /// What moves the records: auto, native (whole batches) or rdkafka (every cluster); see docs/native-lane.md.
+    #[arg(long, env = "WEIR_ENFORCER_LANE", default_value_t = Lane::Auto)]
+    pub lane: Lane,
     /// Base URL of the schema registry.
     #[arg(long, env = "WEIR_REGISTRY")]
     pub registry: String,
@@ -148,7 +151,7 @@ impl TryFrom<Raw> for Config {
             )),
         });
         let properties = properties.collect::<Result<Vec<_>, _>>()?;
-        let defaults = Config::new(ClusterConfig::new(&raw.kafka, properties)?, &raw.registry)?;
+        let defaults = Config::new(ClusterConfig::new(&raw.kafka, properties)?.with_lane(raw.lane), &raw.registry)?;
         Ok(Config {
             listen: raw.listen,
             group: raw.group,

@@ -105,7 +105,7 @@ impl Enforcer {
         };
         let pump = Arc::new(Pump::start(&config.cluster, settings, Vec::new(), Arc::new(make))?);
 
-        let page = metrics::page(pump.ledger().clone(), metrics.clone(), contracts.clone());
+        let page = metrics::page(pump.ledger().clone(), metrics.clone(), contracts.clone(), pump.lane().name());
         let shown = contracts.clone();
         let routes = Router::new().route("/contracts", get(move || async move { Json(shown.standings()) }));
         let server = Server::start("--listen", config.listen, health.clone(), page, routes).await?;

@@ -43,6 +43,11 @@ const STALLED: Metric = Metric::new(
     "Partitions that wait for something outside, such as the schema registry.",
 );
 
+const LANE: Metric = Metric::new(
+    "weir_enforcer_lane",
+    "1 for the lane that moves the records: native (whole batches), or the other one.",
+);
+
 /// A kind of broken promise on a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Reason {
@@ -98,7 +103,7 @@ impl Metrics {
 }
 
 /// The page that `/metrics` shows. One scrape takes one snapshot of the ledger, so that its counts always add up.
-pub fn page(ledger: Arc<Ledger>, metrics: Arc<Metrics>, contracts: Arc<Contracts>) -> Page {
+pub fn page(ledger: Arc<Ledger>, metrics: Arc<Metrics>, contracts: Arc<Contracts>, lane: &'static str) -> Page {
     let mut page = Page::new();
     page.collect(move |samples| {
         let counts = ledger.snapshot();
@@ -113,6 +118,7 @@ pub fn page(ledger: Arc<Ledger>, metrics: Arc<Metrics>, contracts: Arc<Contracts
 
         let (lag, stalled) = metrics.waiting();
         samples.gauge(LAG, lag.iter().map(|(topic, n)| ([("topic", topic.as_str())], *n as f64)));
+        samples.gauge(LANE, [([("lane", lane)], 1.0)]);
         samples.gauge(STALLED, [([], stalled as f64)]);
         let reasons = metrics.reasons();
         let labels = |r: &'_ Reason| -> [(&'static str, String); 4] {

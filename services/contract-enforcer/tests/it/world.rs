@@ -143,6 +143,8 @@ impl World {
         command.args(["--registry", &format!("http://127.0.0.1:{}", self.registry_port)]);
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--instance", instance]);
         command.args(["--session-timeout-ms", "2000", "--log", "warn", "--workers", "1"]);
+        // The suite is the same for both lanes.
+        command.args(["--lane", &std::env::var("WEIR_TEST_LANE").unwrap_or_else(|_| "auto".to_owned())]);
         let process = Process::spawn(&mut command).unwrap();
         wait_for(SECONDS(30), "the enforcer to answer", || get(port, "/health/live").is_some());
         Enforcer { process, port }
