@@ -168,7 +168,7 @@ impl Contracts {
     pub fn take(&self, key: &str, value: Option<&[u8]>) -> Change {
         let compiled = value.map(compile);
         let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let change = match compiled {
+        match compiled {
             None => {
                 inner.replace(key, None);
                 Change::Withdrawn(key.to_owned())
@@ -183,8 +183,7 @@ impl Contracts {
                 }
             },
             Some(Err((version, reasons))) => refuse(&mut inner, key, version, reasons),
-        };
-        change
+        }
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Inner> {
