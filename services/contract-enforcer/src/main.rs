@@ -1,13 +1,10 @@
-//! The process edge of the contract-enforcer: settings, logs, signals, exit code.
-//!
-//! Exit codes: 0 drained and stopped, 64 wrong settings, 70 stopped by an error.
-
-use std::process::ExitCode;
+//! The process edge of the contract-enforcer: settings, logs, signals, exit code: 0 drained, 64 wrong settings, 70 an error.
 
 use clap::Parser;
 use contract_enforcer::config::{Config, Raw};
+use std::process::ExitCode;
+use tokio::signal::{ctrl_c, unix};
 
-/// For Rust and for librdkafka alike; `.cargo/config.toml` has its settings. The system's keeps twice as much as is in use.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -56,9 +53,8 @@ async fn signalled() {
 }
 
 async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut term) => tokio::select! { _ = term.recv() => {}, _ = tokio::signal::ctrl_c() => {} },
-        Err(_) => drop(tokio::signal::ctrl_c().await),
+    match unix::signal(unix::SignalKind::terminate()) {
+        Ok(mut term) => tokio::select! { _ = term.recv() => {}, _ = ctrl_c() => {} },
+        Err(_) => drop(ctrl_c().await),
     }
 }
