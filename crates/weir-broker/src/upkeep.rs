@@ -1,5 +1,6 @@
 //! What has to be done from time to time: opening all logs at the start, and their retention and compaction.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -11,7 +12,10 @@ use crate::node::Node;
 use crate::topics::Partition;
 
 /// How often logs are looked after.
-const INTERVAL: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Bytes of all logs together that recovery may have to read, which takes some 100 ms where batches are large and a second where each
+/// holds one small record. A log of its own is bounded by its upkeep; many small ones are not.
+const RECOVERY_BYTES: u64 = 256 << 20;
 /// How long compaction pauses, at most and unless it is told otherwise.
 const CLEANER_BACKOFF: Duration = Duration::from_secs(15);
 /// How long it pauses whatever it is told.
@@ -52,7 +56,11 @@ impl Node {
 
     /// Looks after the logs until the broker stops: rolling, retention, snapshots.
     pub(crate) async fn look_after(self: Arc<Node>) {
-        self.every(|_| INTERVAL, |log| log.maintain(now_ms())).await;
+        let work = |node: &Node| {
+            node.for_each_log(|log| log.maintain(now_ms()));
+            node.bound_recovery(RECOVERY_BYTES);
+        };
+        self.every(|_| INTERVAL, work).await;
     }
 
     /// Compacts logs, one at a time, until the broker stops. What runs is run to its end first.
@@ -64,7 +72,7 @@ impl Node {
             }
             Ok(())
         };
-        self.every(Node::cleaner_backoff, compact).await;
+        self.every(Node::cleaner_backoff, move |node| node.for_each_log(compact)).await;
     }
 
     /// `log.cleaner.backoff.ms`: how long compaction pauses when it has looked at all logs.
@@ -74,8 +82,8 @@ impl Node {
         told.map_or(CLEANER_BACKOFF, Duration::from_millis).clamp(LEAST_BACKOFF, CLEANER_BACKOFF)
     }
 
-    /// Does something with all open logs again and again.
-    async fn every(self: Arc<Node>, pause: fn(&Node) -> Duration, work: fn(&Log) -> Result<(), LogError>) {
+    /// Does something again and again.
+    async fn every(self: Arc<Node>, pause: fn(&Node) -> Duration, work: impl Fn(&Node) + Clone + Send + 'static) {
         let mut stopping = self.stopping();
         loop {
             tokio::select! {
@@ -84,15 +92,26 @@ impl Node {
                 () = self.reconfigured().notified() => continue,
                 () = tokio::time::sleep(pause(&self)) => {}
             }
-            let node = Arc::clone(&self);
-            if tokio::task::spawn_blocking(move || node.for_each_log(work)).await.is_err() {
+            let (node, work) = (Arc::clone(&self), work.clone());
+            if tokio::task::spawn_blocking(move || work(&node)).await.is_err() {
                 tracing::error!("looking after the logs ended badly");
             }
         }
     }
 
-    fn for_each_log(&self, work: fn(&Log) -> Result<(), LogError>) {
-        for partition in self.partitions() {
+    fn for_each_log(&self, work: impl Fn(&Log) -> Result<(), LogError>) {
+        self.for_each_of(&self.partitions(), work);
+    }
+
+    /// Takes snapshots of the logs that recovery would read most of, until all together are within `most` bytes.
+    fn bound_recovery(&self, most: u64) {
+        let unread = |partition: &Arc<Partition>| partition.opened().map_or(0, Log::unread);
+        let logs = self.partitions().into_iter().map(|partition| (unread(&partition), partition)).collect();
+        self.for_each_of(&largest_beyond(most, logs), |log| log.checkpoint(1));
+    }
+
+    fn for_each_of(&self, partitions: &[Arc<Partition>], work: impl Fn(&Log) -> Result<(), LogError>) {
+        for partition in partitions {
             if self.is_stopping() {
                 return;
             }
@@ -109,5 +128,36 @@ impl Node {
 
     fn partitions(&self) -> Vec<Arc<Partition>> {
         self.topics().all().iter().flat_map(|topic| topic.partitions().to_vec()).collect()
+    }
+}
+
+/// The largest that have to go for the sum of the others to be `most` or less.
+fn largest_beyond<T>(most: u64, mut sizes: Vec<(u64, T)>) -> Vec<T> {
+    sizes.sort_by_key(|(size, _)| Reverse(*size));
+    let mut total: u64 = sizes.iter().map(|(size, _)| size).sum();
+    let goes = |(size, _): &(u64, T)| {
+        let beyond = total > most;
+        total -= if beyond { *size } else { 0 };
+        beyond
+    };
+    sizes.into_iter().take_while(goes).map(|(_, one)| one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_are_taken_of_the_largest_until_the_rest_is_within_the_bound() {
+        let check = |most, sizes: &[u64], expect: &[usize]| {
+            let sizes: Vec<_> = sizes.iter().enumerate().map(|(at, size)| (*size, at)).collect();
+            assert_eq!(largest_beyond(most, sizes), expect);
+        };
+        check(10, &[], &[]);
+        check(10, &[4, 6], &[]);
+        check(10, &[4, 7], &[1]);
+        check(10, &[3, 3, 3, 3], &[0]);
+        check(10, &[1, 20, 2, 30, 9], &[3, 1, 4]);
+        check(0, &[0, 1], &[1]);
     }
 }

@@ -78,22 +78,32 @@ impl Log {
         Ok(())
     }
 
-    /// Flushes and writes a snapshot where recovery would have to read much.
-    pub(super) fn checkpoint(&self, at_least: u64) -> Result<(), LogError> {
-        let snapshot = {
+    /// Bytes that recovery would read.
+    pub fn unread(&self) -> u64 {
+        self.lock().since_snapshot
+    }
+
+    /// Flushes and writes a snapshot where recovery would have to read `at_least` so many bytes and more than none. Not to be called by
+    /// two at a time.
+    ///
+    /// # Errors
+    /// [`LogError`] of the disk; recovery then reads more.
+    pub fn checkpoint(&self, at_least: u64) -> Result<(), LogError> {
+        let (snapshot, covered) = {
             let mut state = self.lock();
             if state.since_snapshot < at_least.max(1) || state.stopped {
                 return Ok(());
             }
             self.write_index(&mut state);
-            snapshot(&state)
+            (snapshot(&state), state.since_snapshot)
         };
         self.durable(snapshot.offset)?;
         snapshot.write(&self.folder).map_err(LogError::io(&self.folder))?;
         let mut state = self.lock();
         if state.snapshot < snapshot.offset {
             state.snapshot = snapshot.offset;
-            state.since_snapshot = 0;
+            // What was appended meanwhile is read by recovery.
+            state.since_snapshot = state.since_snapshot.saturating_sub(covered);
         }
         Ok(())
     }

@@ -175,6 +175,25 @@ fn recovery_reads_only_what_follows_the_snapshot() {
 }
 
 #[test]
+fn what_recovery_would_read_is_known_and_a_checkpoint_spares_it() {
+    let mut lab = Lab::new(LogConfig::default());
+    assert_eq!(lab.log.unread(), 0);
+    for n in 0..10 {
+        lab.append(idempotent(5, 0, n, &["a value of some length"])).unwrap();
+    }
+    assert_eq!(lab.log.unread(), lab.log.size());
+    lab.log.checkpoint(lab.log.size() + 1).unwrap();
+    assert_eq!(lab.log.unread(), lab.log.size(), "it is not due yet");
+    lab.log.checkpoint(1).unwrap();
+    assert_eq!(lab.log.unread(), 0);
+    let covered = lab.log.size();
+    lab.append(idempotent(5, 0, 10, &["more"])).unwrap();
+    lab.kill();
+    assert_eq!(lab.log.unread(), lab.log.size() - covered);
+    assert_eq!((lab.log.end(), lab.log.producers()[0].last_sequence), (11, 10));
+}
+
+#[test]
 fn a_closed_segment_that_lost_its_end_keeps_the_ones_after_it() {
     let mut lab = Lab::new(LogConfig { segment_bytes: 1_000, ..LogConfig::default() });
     for n in 0..60 {
