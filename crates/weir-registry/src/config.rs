@@ -17,6 +17,22 @@ pub enum Auth {
     Token(String),
 }
 
+impl Auth {
+    /// Credentials as a file has them: one line of `user:password`; white space around it is left out.
+    ///
+    /// # Errors
+    /// [`ConfigError::Credentials`], which does not show the text.
+    pub fn basic(text: &str) -> Result<Auth, ConfigError> {
+        let line = text.trim();
+        match line.split_once(':') {
+            Some((user, password)) if !user.is_empty() && !line.chars().any(char::is_control) => {
+                Ok(Auth::Basic(user.to_owned(), password.to_owned()))
+            }
+            _ => Err(ConfigError::Credentials),
+        }
+    }
+}
+
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -76,6 +92,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Credentials are not a user and a password.
+    #[error("the registry's credentials must be one line of user:password")]
+    Credentials,
     /// A limit is zero.
     #[error("registry setting '{0}' must be greater than zero")]
     Zero(&'static str),
@@ -121,7 +140,7 @@ impl Config {
                 return Err(wrong("it has a query or a fragment"));
             }
             if !parsed.username().is_empty() || parsed.password().is_some() {
-                return Err(wrong("credentials belong in the settings, not in the address"));
+                return Err(wrong("credentials belong in the settings, not in the address, which is shown"));
             }
             *url = url.trim_end_matches('/').to_owned();
         }
@@ -162,6 +181,22 @@ mod tests {
         check(&["ftp://registry"], Err("not an http"));
         check(&["http://u:p@registry"], Err("credentials belong"));
         check(&["http://registry?x=1"], Err("query"));
+    }
+
+    #[test]
+    fn credentials() {
+        let check = |text: &str, expect: Option<(&str, &str)>| match (Auth::basic(text), expect) {
+            (Ok(Auth::Basic(user, password)), Some(expect)) => assert_eq!((user.as_str(), password.as_str()), expect),
+            (Err(error), None) => assert!(!error.to_string().contains("hush"), "{error}"),
+            (got, expect) => panic!("{text}: {got:?}, expected {expect:?}"),
+        };
+        check("user:hush\n", Some(("user", "hush")));
+        check("user:hu:sh", Some(("user", "hu:sh")));
+        check("user:", Some(("user", "")));
+        check("hush", None);
+        check(":hush", None);
+        check("user:hush\nother:hush", None);
+        check("", None);
     }
 
     #[test]

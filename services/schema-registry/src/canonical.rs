@@ -1,7 +1,7 @@
 //! The text under which an Avro schema is kept, so that white space and the order of attributes make no new
 //! version. It is the text Java's `Schema.toString()` gives, because Confluent's registry keeps and hashes that one
 //! and the two may work on the same topic. The normalized form also sorts and qualifies what does not matter to
-//! readers of data. Whether the schema is valid is not judged here.
+//! readers of data. Whether the schema is valid is not judged here. Of a JSON schema only white space is left out.
 
 use serde_json::{Map, Value};
 
@@ -15,6 +15,20 @@ const RESERVED_IN_FIELDS: [&str; 6] = ["default", "doc", "name", "order", "type"
 /// The text to keep for a schema; `normalize` also sorts properties and aliases and drops empty documentation.
 pub fn canonical(schema: &Value, normalize: bool) -> String {
     Writer { normalize }.schema(schema, "").to_string()
+}
+
+/// JSON without the white space between its parts, everything else as it is written: numbers keep their digits and
+/// strings their escapes, which reading and writing might change.
+pub fn compact(json: &str) -> String {
+    let (mut out, mut inside, mut escaped) = (String::with_capacity(json.len()), false, false);
+    for c in json.chars() {
+        if inside || !c.is_ascii_whitespace() {
+            out.push(c);
+        }
+        inside = if c == '"' && !escaped { !inside } else { inside };
+        escaped = inside && c == '\\' && !escaped;
+    }
+    out
 }
 
 struct Writer {
@@ -189,6 +203,17 @@ mod tests {
                 {"name":"d","type":{"type":"map","values":"y.G"}}]}"#,
             r#"{"type":"record","name":"A","namespace":"x","fields":[{"name":"a","type":{"type":"enum","name":"E","symbols":["S"],"default":"S"}},{"name":"b","type":"E"},{"name":"c","type":{"type":"fixed","name":"F","namespace":"","size":2}},{"name":"d","type":{"type":"map","values":"y.G"}}]}"#,
         );
+    }
+
+    #[test]
+    fn compact_json_is_what_was_written() {
+        let check = |json: &str, expect: &str| assert_eq!(compact(json), expect);
+        check(
+            " { \"a b\" : [ 1.0 ,\n1e400, 12345678901234567890123 ] } ",
+            r#"{"a b":[1.0,1e400,12345678901234567890123]}"#,
+        );
+        check(r#"{ "a\" : b" : "\\" , "\u00e9" : "x y" }"#, r#"{"a\" : b":"\\","\u00e9":"x y"}"#);
+        check(" true\n", "true");
     }
 
     #[test]

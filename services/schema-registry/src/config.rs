@@ -1,18 +1,23 @@
 //! Settings: what a user writes becomes a valid [`Config`] or an error that names the setting.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use weir_kafka::ClusterConfig;
 use weir_telemetry::LogFormat;
 
+use crate::auth::Users;
+
 /// The command line; every option can come from the environment too.
 #[derive(Debug, Parser)]
 #[command(
     name = "schema-registry",
     version,
-    about = "Schema registry for Avro with Confluent's REST API, kept in a Kafka topic."
+    about = "Schema registry with Confluent's REST API, kept in a Kafka topic."
 )]
 pub struct Args {
     /// Address to listen on.
@@ -36,6 +41,9 @@ pub struct Args {
     /// Largest request body in bytes.
     #[arg(long, env = "WEIR_REGISTRY_MAX_BODY", default_value_t = 2 << 20)]
     pub max_body: usize,
+    /// File of those who may use the API, lines of user:hash as 'htpasswd -nB <user>' prints them; without it everybody.
+    #[arg(long, env = "WEIR_REGISTRY_USERS", value_name = "FILE")]
+    pub users: Option<PathBuf>,
     /// Log lines as text or json.
     #[arg(long, env = "WEIR_LOG_FORMAT", default_value = "text")]
     pub log_format: String,
@@ -59,6 +67,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Largest request body in bytes.
     pub max_body: usize,
+    /// Those who may use the API; everybody where there are none.
+    pub users: Option<Arc<Users>>,
 }
 
 /// A setting that cannot be used.
@@ -83,6 +93,7 @@ impl Config {
             replication: -1,
             request_timeout: Duration::from_secs(15),
             max_body: 2 << 20,
+            users: None,
         }
     }
 }
@@ -111,7 +122,13 @@ impl TryFrom<&Args> for Config {
         if !(1024..=64 << 20).contains(&args.max_body) {
             return Err(wrong("--max-body", "use 1024 to 67108864 bytes"));
         }
+        let users = args.users.as_ref().map(|file| {
+            let wrong = |reason: String| wrong("--users", format!("{}: {reason}", file.display()));
+            let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+            Users::parse(&text).map(Arc::new).map_err(wrong)
+        });
         Ok(Config {
+            users: users.transpose()?,
             listen: listen.map_err(|_| wrong("--listen", "use an address with a port, such as 127.0.0.1:8081"))?,
             cluster: ClusterConfig::new(&args.kafka, properties).map_err(|e| wrong("--kafka", e))?,
             topic: args.topic.clone(),

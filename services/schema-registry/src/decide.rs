@@ -1,18 +1,16 @@
 //! What a request to change the registry comes to: the records to write and the answer to give, or why not. Pure:
 //! the state comes in, records go out, and the state follows only when the log has them.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde_json::Value;
-use weir_avro::Schema;
-use weir_avro::compat::can_read;
 
-use crate::canonical::canonical;
+use crate::additions::{check_rules, complete};
 use crate::fault::Fault;
-use crate::record::{ConfigValue, DeleteSubjectValue, Guid, Key, ModeValue, NoopValue, Record, Reference, SchemaValue};
+use crate::record::{ConfigValue, ContextValue, DeleteSubjectValue, Key, ModeValue, Record, SchemaValue};
+use crate::schema::{SchemaRequest, compare, find, prepare};
 use crate::store::{Content, Filter, Level, Mode, Store, Version, Wanted};
+use crate::subject::{self, Prefix, context};
 
 /// Records to write, in order, and the answer once they are written.
 #[derive(Debug)]
@@ -27,37 +25,6 @@ impl<T> Decision<T> {
     fn nothing(answer: T) -> Self {
         Decision { records: Vec::new(), answer }
     }
-}
-
-/// Most schemas that one schema may reach through references.
-pub const MAX_REFERENCES: usize = 256;
-
-/// A schema as a request brings it.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct SchemaRequest {
-    /// The text.
-    pub schema: Option<String>,
-    /// `AVRO` or absent.
-    pub schema_type: Option<String>,
-    /// Named types taken from other subjects.
-    pub references: Option<Vec<Reference>>,
-    /// Tags and properties, kept for others.
-    pub metadata: Option<Value>,
-    /// Rules, kept for others.
-    pub rule_set: Option<Value>,
-    /// The id to use; only when importing.
-    pub id: Option<i64>,
-    /// The version to use: the next one, or any when importing.
-    pub version: Option<i64>,
-}
-
-/// A schema that was checked and can be compared and kept.
-#[derive(Debug)]
-pub struct Candidate {
-    /// The content, under the id 0.
-    pub content: Content,
-    parsed: Schema,
 }
 
 /// Where a schema is registered.
@@ -81,127 +48,30 @@ impl Registered {
     }
 }
 
-/// Checks a schema and brings it into the form it is kept in. `filter` says which versions it may refer to.
-pub fn prepare(
+/// Looks a schema up under a subject: as it is or, failing that, with the metadata and rules that registering it now
+/// would add.
+pub fn look_up(
     store: &Store,
     subject: &str,
     request: &SchemaRequest,
     normalize: bool,
     filter: Filter,
-) -> Result<Candidate, Fault> {
-    let invalid = |reason: String| Fault::InvalidSchema(reason);
-    match request.schema_type.as_deref() {
-        None | Some("" | "AVRO") => {}
-        Some(other) => return Err(invalid(format!("type {other} is not supported, only AVRO is"))),
+) -> Result<Registered, Fault> {
+    if store.versions(subject, filter).is_empty() {
+        return Err(Fault::SubjectNotFound(subject.to_owned()));
     }
-    for (name, value) in [("metadata", &request.metadata), ("ruleSet", &request.rule_set)] {
-        if value.as_ref().is_some_and(|value| !value.is_object()) {
-            return Err(invalid(format!("{name} must be an object")));
-        }
-    }
-    let text = request.schema.as_deref().filter(|text| !text.trim().is_empty());
-    let text = text.ok_or_else(|| invalid("the schema is empty".to_owned()))?;
-    let normalize = normalize || store.config_in_scope(Some(subject)).normalize == Some(true);
-    let mut references = request.references.clone().unwrap_or_default();
-    for reference in &mut references {
-        if reference.version == -1 {
-            let latest = store.version(&reference.subject, Wanted::Latest, filter);
-            reference.version = latest.map_err(|_| dangling(reference))?.0.into();
-        }
-    }
-    if normalize {
-        references.sort_by(|a, b| (&a.subject, a.version).cmp(&(&b.subject, b.version)));
-        references.dedup();
-    }
-    let json: Value = serde_json::from_str(text).map_err(|e| invalid(format!("it is not JSON: {e}")))?;
-    let schema = canonical(&json, normalize);
-    let parsed = parse(store, &schema, &references, filter).map_err(invalid)?;
-    let (metadata, rule_set) = (request.metadata.clone(), request.rule_set.clone());
-    let guid = Guid::of(&schema, &references, metadata.as_ref(), rule_set.as_ref());
-    let schema_type = "AVRO".to_owned();
-    Ok(Candidate { content: Content { id: 0, guid, schema_type, schema, references, metadata, rule_set }, parsed })
+    let candidate = prepare(store, subject, request, normalize, filter)?;
+    let found = find(store, subject, &candidate, filter).or_else(|| {
+        let request = completed(store, subject, request)?;
+        let candidate = prepare(store, subject, &request, normalize, filter).ok()?;
+        find(store, subject, &candidate, filter)
+    });
+    found.map(|(number, version)| Registered::of(subject, number, version)).ok_or(Fault::SchemaNotFound)
 }
 
-fn parse(store: &Store, schema: &str, references: &[Reference], filter: Filter) -> Result<Schema, String> {
-    let mut texts = Vec::new();
-    resolve(store, references, filter, &mut HashSet::new(), &mut texts)?;
-    Schema::parse_with_references(schema, &texts).map_err(|e| e.to_string())
-}
-
-/// Collects the texts of everything referred to, what is referred to before what refers. The depth is bounded by
-/// the number of references, that by [`MAX_REFERENCES`].
-fn resolve<'a>(
-    store: &'a Store,
-    references: &[Reference],
-    filter: Filter,
-    seen: &mut HashSet<(String, i64)>,
-    texts: &mut Vec<&'a str>,
-) -> Result<(), String> {
-    for reference in references {
-        if !seen.insert((reference.subject.clone(), reference.version)) {
-            continue;
-        }
-        if seen.len() > MAX_REFERENCES {
-            return Err(format!("it reaches more than {MAX_REFERENCES} schemas through references"));
-        }
-        let number = u32::try_from(reference.version).unwrap_or_default();
-        let (_, version) = store
-            .version(&reference.subject, Wanted::Exactly(number), filter)
-            .map_err(|_| dangling(reference).to_string())?;
-        resolve(store, &version.content.references, Filter::All, seen, texts)?;
-        texts.push(&version.content.schema);
-    }
-    Ok(())
-}
-
-fn dangling(reference: &Reference) -> Fault {
-    let Reference { name, subject, version } = reference;
-    Fault::InvalidSchema(format!(
-        "reference '{name}' names subject '{subject}' version {version}, which does not exist"
-    ))
-}
-
-/// The version of a subject that has exactly the candidate's content.
-pub fn find<'a>(store: &'a Store, subject: &str, candidate: &Candidate, filter: Filter) -> Option<(u32, &'a Version)> {
-    store.of(subject, filter).rev().find(|(_, version)| version.content.guid == candidate.content.guid)
-}
-
-/// What would break between the candidate and earlier versions, newest first; empty if nothing would.
-pub fn incompatibilities<'a>(
-    store: &Store,
-    level: Level,
-    candidate: &Candidate,
-    earlier: impl Iterator<Item = (u32, &'a Version)>,
-) -> Vec<String> {
-    let mut messages = Vec::new();
-    for (number, version) in earlier.take(if level.transitive { usize::MAX } else { 1 }) {
-        if !level.backward && !level.forward {
-            break;
-        }
-        let content = &version.content;
-        if content.schema_type != "AVRO" {
-            messages.push(format!("version {number} is of type {}", content.schema_type));
-            continue;
-        }
-        let earlier = match parse(store, &content.schema, &content.references, Filter::All) {
-            Ok(schema) => schema,
-            Err(error) => {
-                messages.push(format!("version {number} cannot be compared with: {error}"));
-                continue;
-            }
-        };
-        let mut compare = |writer: &Schema, reader: &Schema, story: &str| {
-            let found = can_read(writer, reader);
-            messages.extend(found.iter().map(|problem| format!("{story} version {number}: {problem}")));
-        };
-        if level.backward {
-            compare(&earlier, &candidate.parsed, "the new schema cannot read data of");
-        }
-        if level.forward {
-            compare(&candidate.parsed, &earlier, "data of the new schema cannot be read with");
-        }
-    }
-    messages
+fn completed(store: &Store, subject: &str, request: &SchemaRequest) -> Option<SchemaRequest> {
+    let latest = store.of(subject, Filter::Live).next_back().map(|(_, version)| &*version.content);
+    complete(request, &store.config_in_scope(Some(subject)), latest)
 }
 
 /// Registers a schema, or finds it registered.
@@ -211,43 +81,66 @@ pub fn register(
     request: &SchemaRequest,
     normalize: bool,
 ) -> Result<Decision<Registered>, Fault> {
-    let candidate = prepare(store, subject, request, normalize, Filter::Live)?;
     let wanted_id = wanted(request.id, "id")?;
     let wanted_version = wanted(request.version, "version")?;
+    let mode = store.mode_in_scope(Some(subject));
+    let asked = prepare(store, subject, request, normalize, Filter::Live);
+    let config = store.config_in_scope(Some(subject));
+    let fixed = ["defaultMetadata", "overrideMetadata", "defaultRuleSet", "overrideRuleSet"];
+    let completed = if mode.is_import() { None } else { completed(store, subject, request) };
+    let candidate = match (asked, completed) {
+        // As it was registered, whatever a newer version would add, unless settings ask for more.
+        (Ok(asked), Some(completed)) => {
+            let kept = fixed.iter().all(|name| config.addition(name).is_none());
+            match kept && find(store, subject, &asked, Filter::Live).is_some() {
+                true => asked,
+                false => prepare(store, subject, &completed, normalize, Filter::Live)?,
+            }
+        }
+        (Err(Fault::InvalidSchema(_)), Some(completed)) => {
+            prepare(store, subject, &completed, normalize, Filter::Live)?
+        }
+        (asked, _) => asked?,
+    };
     if let Some((number, version)) = find(store, subject, &candidate, Filter::Live)
         && wanted_id.is_none_or(|id| id == version.content.id)
         && wanted_version.is_none_or(|v| v == number)
     {
         return Ok(Decision::nothing(Registered::of(subject, number, version)));
     }
-    let importing = match (store.mode_in_scope(Some(subject)), wanted_id) {
-        (Mode::ReadWrite, None) => false,
-        (Mode::Import, Some(_)) => true,
-        (Mode::ReadOnly, _) => return Err(read_only(Some(subject))),
-        (Mode::ReadWrite, Some(_)) => return Err(not_permitted(subject, "takes no ids; set its mode to IMPORT")),
-        (Mode::Import, None) => return Err(not_permitted(subject, "is being imported; give id and version")),
-    };
+    if mode.is_read_only() {
+        return Err(read_only(Some(subject)));
+    }
+    match (mode.is_import(), wanted_id) {
+        (false, None) | (true, Some(_)) => {}
+        (false, Some(_)) => return Err(not_permitted(subject, "takes no ids; set its mode to IMPORT")),
+        (true, None) => return Err(not_permitted(subject, "is being imported; give id and version")),
+    }
     let next = store.versions(subject, Filter::All).last().map_or(1, |last| last + 1);
     let number = wanted_version.unwrap_or(next);
-    if importing {
-        if store.of(subject, Filter::Live).any(|(n, v)| n == number && v.content.guid != candidate.content.guid) {
+    if mode.is_import() {
+        if store.of(subject, Filter::Live).any(|(n, v)| n == number && !v.content.is(&candidate.content)) {
             return Err(not_permitted(subject, &format!("has another schema as version {number}")));
         }
     } else {
         if number != next {
             return Err(Fault::InvalidSchema(format!("version {number} is asked for, but the next one is {next}")));
         }
-        let messages =
-            incompatibilities(store, store.level(subject), &candidate, store.of(subject, Filter::Live).rev());
+        let earlier = store.of(subject, Filter::Live).rev();
+        let messages = compare(store, subject, store.level(subject), &candidate, earlier).problems;
         if !messages.is_empty() {
             return Err(Fault::Incompatible { subject: subject.to_owned(), messages });
         }
     }
-    let id = match wanted_id.or_else(|| store.id_of(candidate.content.guid)) {
+    let context = context(subject);
+    let id = match wanted_id.or_else(|| store.id_of(context, &candidate.content)) {
         Some(id) => id,
-        None => i32::try_from(store.next_id()).map_err(|_| Fault::Store("all ids are given out".to_owned()))? as u32,
+        None => {
+            let next = i32::try_from(store.next_id(context));
+            next.map_err(|_| Fault::Store("all ids are given out".to_owned()))? as u32
+        }
     };
-    if store.by_id(id).is_some_and(|(content, ..)| content.guid != candidate.content.guid) {
+    if store.by_id(context, id).is_some_and(|(content, ..)| !content.is(&candidate.content)) {
         return Err(not_permitted(subject, &format!("cannot have id {id}, which is another schema's")));
     }
     let content = Content { id, ..candidate.content };
@@ -257,6 +150,9 @@ pub fn register(
         .filter(|(n, _)| store.referenced_by(subject, *n, Filter::All).is_empty())
         .map(|(n, _)| Record::tombstone(&Key::Schema { subject: subject.to_owned(), version: n }))
         .collect();
+    if !store.names_context(context) {
+        records.push(Record::put(&Key::Context(context.to_owned()), &ContextValue::new(context)));
+    }
     records.push(schema_record(subject, number, &content, false));
     let answer =
         Registered { subject: subject.to_owned(), version: number, content: Arc::new(content), deleted: false };
@@ -352,13 +248,27 @@ pub fn delete_subject(store: &Store, subject: &str, permanent: bool) -> Result<D
     Ok(Decision { records, answer: versions })
 }
 
-/// Tombstones for versions, newest first. The highest id is noted before: once the log is compacted, nothing else in
-/// it might keep that id from being given to another schema.
+/// Tombstones for versions, newest first. The highest ids are noted before: once the log is compacted, nothing else in
+/// it might keep one from being given to another schema.
 fn removal(store: &Store, subject: &str, versions: &[u32]) -> Vec<Record> {
-    let mut records = vec![Record::put(&Key::Noop, &NoopValue { max_id: store.max_id() })];
+    let mut records = vec![Record::put(&Key::Noop, &store.max_ids())];
     let keys = versions.iter().rev().map(|version| Key::Schema { subject: subject.to_owned(), version: *version });
     records.extend(keys.map(|key| Record::tombstone(&key)));
     records
+}
+
+/// Takes an empty context off the list; the answer is nothing.
+pub fn delete_context(store: &Store, context: &str) -> Result<Decision<()>, Fault> {
+    let name = subject::qualified(context, "");
+    let within = |subject: &&str| subject::context(subject) == context;
+    if store.subjects(Prefix::ALL, Filter::All).iter().any(within) {
+        return Err(Fault::ContextNotEmpty(context.to_owned()));
+    }
+    if context == subject::DEFAULT || !store.names_context(context) {
+        return Err(Fault::SubjectNotFound(name));
+    }
+    let records = vec![Record::put(&Key::Noop, &store.max_ids()), Record::tombstone(&Key::Context(context.to_owned()))];
+    Ok(Decision { records, answer: () })
 }
 
 fn settings_removal(store: &Store, subject: &str) -> impl Iterator<Item = Record> {
@@ -367,26 +277,52 @@ fn settings_removal(store: &Store, subject: &str) -> impl Iterator<Item = Record
     mode.into_iter().chain(config)
 }
 
-/// Changes settings of a subject, or the global ones; what is not given stays.
+/// Settings that are kept under their own name besides level and normalization.
+const SETTINGS: [&str; 5] =
+    ["compatibilityGroup", "defaultMetadata", "overrideMetadata", "defaultRuleSet", "overrideRuleSet"];
+
+/// Changes settings of a subject, a context, or the default context; what is not given stays, null takes away.
 pub fn set_config(
     store: &Store,
-    subject: Option<&str>,
-    level: Option<&str>,
-    normalize: Option<bool>,
+    scope: Option<&str>,
+    changes: &serde_json::Map<String, Value>,
 ) -> Result<Decision<ConfigValue>, Fault> {
-    writable(store, subject)?;
-    let level = level.map(str::to_ascii_uppercase);
-    if let Some(name) = level.as_deref().filter(|name| Level::parse(name).is_none()) {
-        return Err(Fault::InvalidLevel(name.to_owned()));
+    writable(store, scope)?;
+    let mut config = store.config(scope).cloned().unwrap_or_default();
+    config.subject = scope.map(str::to_owned);
+    for (name, value) in changes {
+        match (name.as_str(), value) {
+            ("compatibility" | "compatibilityLevel", Value::Null) => config.compatibility_level = None,
+            ("compatibility" | "compatibilityLevel", Value::String(level)) => {
+                let level = level.to_ascii_uppercase();
+                if Level::parse(&level).is_none() {
+                    return Err(Fault::InvalidLevel(level));
+                }
+                config.compatibility_level = Some(level);
+            }
+            ("compatibility" | "compatibilityLevel", other) => return Err(Fault::InvalidLevel(other.to_string())),
+            ("normalize", Value::Null) => config.normalize = None,
+            ("normalize", Value::Bool(value)) => config.normalize = Some(*value),
+            (_, Value::Null) => {
+                config.others.remove(name);
+            }
+            (name, value) => {
+                let fits = match name {
+                    "compatibilityGroup" => value.is_string(),
+                    "defaultRuleSet" | "overrideRuleSet" => check_rules(value).map(|()| true)?,
+                    _ => value.is_object(),
+                };
+                if !fits || !SETTINGS.contains(&name) {
+                    return Err(Fault::Unsupported(format!("setting '{name}'")));
+                }
+                config.others.insert(name.to_owned(), value.clone());
+            }
+        }
     }
-    let mut config = store.config(subject).cloned().unwrap_or_default();
-    config.subject = subject.map(str::to_owned);
-    config.compatibility_level = level.or(config.compatibility_level);
-    config.normalize = normalize.or(config.normalize);
     Ok(Decision { records: vec![Record::put(&Key::Config(config.subject.clone()), &config)], answer: config })
 }
 
-/// Removes settings of a subject, or the global ones; the answer is what they were.
+/// Removes settings of a subject, a context, or the default context; the answer is what they were.
 pub fn delete_config(store: &Store, subject: Option<&str>) -> Result<Decision<ConfigValue>, Fault> {
     let answer = match (store.config(subject), subject) {
         (Some(config), _) => config.clone(),
@@ -397,18 +333,20 @@ pub fn delete_config(store: &Store, subject: Option<&str>) -> Result<Decision<Co
     Ok(Decision { records: vec![Record::tombstone(&Key::Config(subject.map(str::to_owned)))], answer })
 }
 
-/// Sets the mode of a subject, or the global one.
-pub fn set_mode(store: &Store, subject: Option<&str>, mode: &str, force: bool) -> Result<Decision<Mode>, Fault> {
+/// Sets the mode of a subject, a context, or the default context.
+pub fn set_mode(store: &Store, scope: Option<&str>, mode: &str, force: bool) -> Result<Decision<Mode>, Fault> {
     let mode = Mode::parse(&mode.to_ascii_uppercase()).ok_or_else(|| Fault::InvalidMode(mode.to_owned()))?;
+    if mode == Mode::Forward && scope.is_none_or(|scope| context(scope) != subject::GLOBAL) {
+        return Err(Fault::InvalidMode("FORWARD outside of the global context".to_owned()));
+    }
     let mut records = Vec::new();
-    if mode == Mode::Import && store.mode_in_scope(subject) != Mode::Import && !force {
+    if mode == Mode::Import && store.mode_in_scope(scope) != Mode::Import && !force {
         // Ids that are imported must not meet ids that were given out here.
-        let within = |name: &str| subject.is_none_or(|subject| subject == name);
-        let prefix = subject.unwrap_or_default();
-        if store.subjects(prefix, Filter::Live).into_iter().any(within) {
+        let within = |name: &str| subject::covers(scope, name);
+        if store.subjects(Prefix::ALL, Filter::Live).into_iter().any(within) {
             return Err(Fault::NotPermitted("schemas exist already; delete them first or set force=true".to_owned()));
         }
-        for name in store.subjects(prefix, Filter::Deleted).into_iter().filter(|name| within(name)) {
+        for name in store.subjects(Prefix::ALL, Filter::Deleted).into_iter().filter(|name| within(name)) {
             let versions = store.versions(name, Filter::Deleted);
             let outside = store.referrers(name, Filter::All).find(|(from, ..)| !within(from));
             if let Some((_, _, reference)) = outside {
@@ -417,25 +355,33 @@ pub fn set_mode(store: &Store, subject: Option<&str>, mode: &str, force: bool) -
             records.extend(removal(store, name, &versions));
         }
     }
-    let value = ModeValue { subject: subject.map(str::to_owned), mode: mode.name().to_owned() };
+    let value = ModeValue { subject: scope.map(str::to_owned), mode: mode.name().to_owned() };
     records.push(Record::put(&Key::Mode(value.subject.clone()), &value));
     Ok(Decision { records, answer: mode })
 }
 
-/// Removes the mode of a subject, or the global one; the answer is what it was.
-pub fn delete_mode(store: &Store, subject: Option<&str>) -> Result<Decision<Mode>, Fault> {
-    let answer = match (store.mode(subject), subject) {
-        (Some(mode), _) => mode,
-        (None, None) => Mode::ReadWrite,
-        (None, Some(subject)) => return Err(Fault::SubjectNotFound(subject.to_owned())),
+/// Removes the mode of a subject or context; the answer is what it was. `recursive` also removes the modes of all
+/// subjects of a context, which then need not have one itself.
+pub fn delete_mode(store: &Store, scope: Option<&str>, recursive: bool) -> Result<Decision<Option<Mode>>, Fault> {
+    let whole = recursive && scope.is_none_or(|scope| subject::split(scope).1.is_empty());
+    let answer = match (store.mode(scope), scope) {
+        (Some(mode), _) => Some(mode),
+        (None, None) => Some(Mode::ReadWrite),
+        (None, Some(_)) if whole => None,
+        (None, Some(scope)) => return Err(Fault::SubjectNotFound(scope.to_owned())),
     };
-    Ok(Decision { records: vec![Record::tombstone(&Key::Mode(subject.map(str::to_owned)))], answer })
+    let mut records = vec![Record::tombstone(&Key::Mode(scope.map(str::to_owned)))];
+    if whole {
+        let within = store.modes().flatten().filter(|name| scope != Some(*name) && subject::covers(scope, name));
+        records.extend(within.map(|name| Record::tombstone(&Key::Mode(Some(name.to_owned())))));
+    }
+    Ok(Decision { records, answer })
 }
 
-fn writable(store: &Store, subject: Option<&str>) -> Result<(), Fault> {
-    match store.mode_in_scope(subject) {
-        Mode::ReadOnly => Err(read_only(subject)),
-        Mode::ReadWrite | Mode::Import => Ok(()),
+fn writable(store: &Store, scope: Option<&str>) -> Result<(), Fault> {
+    match store.mode_in_scope(scope).is_read_only() {
+        true => Err(read_only(scope)),
+        false => Ok(()),
     }
 }
 

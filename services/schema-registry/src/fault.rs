@@ -33,7 +33,7 @@ pub enum Fault {
          or FULL_TRANSITIVE"
     )]
     InvalidLevel(String),
-    #[error("'{0}' is no mode: use READWRITE, READONLY or IMPORT")]
+    #[error("'{0}' is no mode: use READWRITE, READONLY, IMPORT or, for all contexts, FORWARD")]
     InvalidMode(String),
     #[error("not permitted: {0}")]
     NotPermitted(String),
@@ -43,6 +43,12 @@ pub enum Fault {
     InvalidSubject { subject: String, reason: &'static str },
     #[error("schema is too large: its record takes {size} bytes, the log takes {limit}")]
     TooLarge { size: usize, limit: usize },
+    #[error("invalid rule set: {0}")]
+    InvalidRules(String),
+    #[error("context '{0}' has subjects, soft-deleted ones among them or not; delete them for good first")]
+    ContextNotEmpty(String),
+    #[error("request needs a user and a password that are right")]
+    Unauthorized,
     #[error("request is not readable: {0}")]
     BadRequest(String),
     #[error("there is no such resource")]
@@ -55,7 +61,7 @@ pub enum Fault {
     BodyTooLarge(usize),
     #[error("request body must be {0}")]
     BadMediaType(&'static str),
-    #[error("setting '{0}' is not supported")]
+    #[error("{0} is not supported")]
     Unsupported(String),
     #[error("the log of schemas refused the write: {0}")]
     Store(String),
@@ -87,7 +93,10 @@ impl Fault {
             Fault::Referenced(..) => 42206,
             Fault::InvalidSubject { .. } => 42208,
             Fault::TooLarge { .. } => 42209,
+            Fault::InvalidRules(_) => 42210,
+            Fault::ContextNotEmpty(_) => 42211,
             Fault::BadRequest(_) => 400,
+            Fault::Unauthorized => 401,
             Fault::NoRoute => 404,
             Fault::BadMethod => 405,
             Fault::NotAcceptable(_) => 406,

@@ -1,4 +1,4 @@
-//! A schema registry for Avro with Confluent's REST API, whose only storage is a compacted Kafka topic.
+//! A schema registry with Confluent's REST API, whose only storage is a compacted Kafka topic.
 //!
 //! One request that changes something goes like this: `rest` reads it and hands a decision to `log`; the thread of
 //! `log` reads the topic to its end, lets `decide` turn state and request into records, writes them in a
@@ -6,6 +6,8 @@
 //! asks is answered from `store`; what is not found is looked for again after reading to the end of the topic, so
 //! that no instance denies what another has confirmed. `record` is the wire form, shared with Confluent's registry.
 
+mod additions;
+mod auth;
 mod canonical;
 mod config;
 mod decide;
@@ -14,7 +16,9 @@ mod log;
 mod metrics;
 mod record;
 mod rest;
+mod schema;
 mod store;
+mod subject;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,6 +28,7 @@ use std::time::Duration;
 
 use weir_telemetry::{Health, Metrics, Server, ServerError};
 
+pub use auth::Users;
 pub use config::{Args, Config, ConfigError};
 use log::Log;
 use metrics::Counters;
@@ -56,7 +61,10 @@ impl Service {
         let store = Arc::new(RwLock::new(Store::default()));
         let counters = Counters::new(&mut metrics, store.clone());
         let (log, thread) = Log::start(&config, store, health.clone(), counters.clone())?;
-        let routes = rest::router(Api { log, max_body: config.max_body, counters });
+        if config.users.is_none() && !config.listen.ip().is_loopback() {
+            tracing::warn!(address = %config.listen, "everybody who reaches this address may change schemas; set --users");
+        }
+        let routes = rest::router(Api { log, max_body: config.max_body, counters, users: config.users });
         let server = Server::start("--listen", config.listen, health.clone(), metrics, routes).await?;
         tracing::info!(address = %server.address(), topic = config.topic, "schema registry listens");
         Ok(Service { server, health, thread })

@@ -1,6 +1,7 @@
 //! The wire form of `_schemas`: keys and values as Confluent's registry writes them, field for field and in its
 //! order, since compaction compares key bytes. What the records mean is not known here.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use md5::{Digest, Md5};
@@ -36,7 +37,9 @@ pub enum Key {
     DeleteSubject(String),
     /// Removal of all soft-deleted versions of a subject, or of all subjects.
     ClearSubject(Option<String>),
-    /// Nothing; Confluent marks ends with it. Weir keeps the highest id given out in its value.
+    /// A context that has or had subjects; its name starts with a dot.
+    Context(String),
+    /// Nothing; Confluent marks ends with it. Weir keeps the highest ids given out in its value.
     Noop,
 }
 
@@ -60,11 +63,16 @@ pub enum RecordError {
 #[derive(Deserialize)]
 struct RawKey {
     keytype: String,
+    tenant: Option<String>,
+    context: Option<String>,
     subject: Option<String>,
     version: Option<u32>,
     #[serde(default)]
     magic: u32,
 }
+
+/// The tenant of a registry that has no others.
+const TENANT: &str = "default";
 
 impl Key {
     /// Reads a key; none for kinds that belong to features outside of this registry.
@@ -83,6 +91,9 @@ impl Key {
             "MODE" => Key::Mode(raw.subject),
             "DELETE_SUBJECT" => Key::DeleteSubject(raw.subject.ok_or_else(|| missing("subject"))?),
             "CLEAR_SUBJECT" => Key::ClearSubject(raw.subject),
+            "CONTEXT" if raw.tenant.as_deref().is_none_or(|tenant| tenant == TENANT) => {
+                Key::Context(raw.context.filter(|name| name.starts_with('.')).ok_or_else(|| missing("context"))?)
+            }
             "NOOP" => Key::Noop,
             _ => return Ok(None),
         }))
@@ -93,6 +104,10 @@ impl Key {
         #[derive(Serialize)]
         struct Form<'a> {
             keytype: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            tenant: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            context: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
             subject: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,9 +120,12 @@ impl Key {
             Key::Mode(subject) => ("MODE", subject.as_deref(), None, 0),
             Key::DeleteSubject(subject) => ("DELETE_SUBJECT", Some(subject.as_str()), None, 0),
             Key::ClearSubject(subject) => ("CLEAR_SUBJECT", subject.as_deref(), None, 0),
+            Key::Context(_) => ("CONTEXT", None, None, 0),
             Key::Noop => ("NOOP", None, None, 0),
         };
-        json_bytes(&Form { keytype, subject, version, magic })
+        let context = if let Key::Context(name) = self { Some(name.as_str()) } else { None };
+        let tenant = context.map(|_| TENANT);
+        json_bytes(&Form { keytype, tenant, context, subject, version, magic })
     }
 }
 
@@ -164,9 +182,36 @@ pub struct ConfigValue {
     /// The compatibility level.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compatibility_level: Option<String>,
-    /// Settings of Confluent's that Weir has no use for, kept as they are.
+    /// All other settings, some of which are only kept.
     #[serde(flatten)]
     pub others: serde_json::Map<String, Value>,
+}
+
+impl ConfigValue {
+    /// The metadata property by which versions are told apart that need not be compatible with each other.
+    pub fn group(&self) -> Option<&str> {
+        self.others.get("compatibilityGroup").and_then(Value::as_str)
+    }
+
+    /// One of the settings that say what metadata and rules a new version has.
+    pub fn addition(&self, name: &str) -> Option<&Value> {
+        self.others.get(name).filter(|value| !value.is_null())
+    }
+}
+
+/// Value of a `CONTEXT` record.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ContextValue {
+    tenant: &'static str,
+    /// The name, which starts with a dot.
+    context: String,
+}
+
+impl ContextValue {
+    /// The value for a context of this name.
+    pub fn new(name: &str) -> ContextValue {
+        ContextValue { tenant: TENANT, context: name.to_owned() }
+    }
 }
 
 /// Value of a `MODE` record.
@@ -193,8 +238,11 @@ pub struct DeleteSubjectValue {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NoopValue {
-    /// The highest id given out.
+    /// The highest id given out in the default context.
     pub max_id: u32,
+    /// The highest ids given out in the other contexts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub contexts: BTreeMap<String, u32>,
 }
 
 /// A record to be written: a key and a value, or none to delete the key.
@@ -335,15 +383,21 @@ mod tests {
         check(Key::DeleteSubject(subject()), r#"{"keytype":"DELETE_SUBJECT","subject":"orders-value","magic":0}"#);
         check(Key::ClearSubject(None), r#"{"keytype":"CLEAR_SUBJECT","magic":0}"#);
         check(Key::Noop, r#"{"keytype":"NOOP","magic":0}"#);
+        check(Key::Context(".x".to_owned()), r#"{"keytype":"CONTEXT","tenant":"default","context":".x","magic":0}"#);
     }
 
     #[test]
     fn foreign_and_broken_keys() {
         let global = br#"{"keytype":"CONFIG","subject":null,"magic":0}"#;
         assert_eq!(Key::parse(global).unwrap(), Some(Key::Config(None)));
-        assert_eq!(Key::parse(br#"{"keytype":"CONTEXT","tenant":"default","magic":0}"#).unwrap(), None);
-        for broken in ["", "5", r#"{"keytype":"SCHEMA","subject":"s","magic":1}"#, r#"{"keytype":"SCHEMA","magic":2}"#]
-        {
+        assert_eq!(Key::parse(br#"{"keytype":"CONTEXT","tenant":"other","context":".x","magic":0}"#).unwrap(), None);
+        for broken in [
+            "",
+            "5",
+            r#"{"keytype":"SCHEMA","subject":"s","magic":1}"#,
+            r#"{"keytype":"SCHEMA","magic":2}"#,
+            r#"{"keytype":"CONTEXT","tenant":"default","magic":0}"#,
+        ] {
             assert!(Key::parse(broken.as_bytes()).is_err(), "{broken}");
         }
     }

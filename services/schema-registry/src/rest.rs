@@ -1,24 +1,31 @@
 //! Confluent's REST API: routes, what they take and what they answer. Reads are answered from memory, changes go
 //! through the log; what a change comes to is decided in [`crate::decide`].
 
+mod compatibility;
 mod request;
+mod settings;
+
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::decide::{self, Decision, Registered, SchemaRequest};
+use crate::auth::Users;
+use crate::decide::{self, Decision, Registered};
 use crate::fault::Fault;
 use crate::log::Log;
 use crate::metrics::Counters;
-use crate::record::ConfigValue;
-use crate::store::{Content, Filter, Level, Mode, Store, Wanted};
+use crate::schema::{SchemaRequest, TYPES};
+use crate::store::{Content, Filter, Store};
+use crate::subject::{self, Prefix};
+use compatibility::{check_all, check_one};
 use request::{Params, Segments, Sent, frame};
+use settings::{delete_config, delete_context, delete_mode, get_config, get_mode, list_contexts, put_config, put_mode};
 
 /// What all routes need.
 #[derive(Clone)]
@@ -26,28 +33,38 @@ pub(crate) struct Api {
     pub log: Log,
     pub max_body: usize,
     pub counters: Counters,
+    pub users: Option<Arc<Users>>,
 }
 
 type Answer = Result<Json<Value>, Fault>;
 
+/// What runs here, in the form of Confluent's answer; there is no commit to name.
+fn version() -> Value {
+    json!({ "version": concat!("weir-", env!("CARGO_PKG_VERSION")), "commitId": "" })
+}
+
 /// All routes of the API.
 pub(crate) fn router(api: Api) -> Router {
     Router::new()
-        .route("/", get(|| async { Json(json!({})) }))
+        .route("/", get(|| async { Json(json!({})) }).post(|| async { Json(json!({})) }))
         .route("/subjects", get(list_subjects))
         .route("/subjects/{subject}", post(look_up).delete(delete_subject))
+        .route("/subjects/{subject}/metadata", get(latest_with_metadata))
         .route("/subjects/{subject}/versions", get(list_versions).post(register))
         .route("/subjects/{subject}/versions/{version}", get(get_version).delete(delete_version))
         .route("/subjects/{subject}/versions/{version}/schema", get(get_version_text))
         .route("/subjects/{subject}/versions/{version}/referencedby", get(referenced_by))
         .route("/schemas", get(list_schemas))
-        .route("/schemas/types", get(|| async { Json(json!(["AVRO"])) }))
+        .route("/schemas/types", get(|| async { Json(json!(TYPES)) }))
         .route("/schemas/ids/{id}", get(schema_by_id))
         .route("/schemas/ids/{id}/schema", get(text_by_id))
         .route("/schemas/ids/{id}/subjects", get(subjects_of_id))
         .route("/schemas/ids/{id}/versions", get(versions_of_id))
         .route("/schemas/guids/{guid}", get(schema_by_guid))
         .route("/schemas/guids/{guid}/ids", get(ids_of_guid))
+        .route("/contexts", get(list_contexts))
+        .route("/contexts/{context}", delete(delete_context))
+        .route("/v1/metadata/version", get(|| async { Json(version()) }))
         .route("/config", get(get_config).put(put_config).delete(delete_config))
         .route("/config/{subject}", get(get_config).put(put_config).delete(delete_config))
         .route("/mode", get(get_mode).put(put_mode).delete(delete_mode))
@@ -107,19 +124,16 @@ impl Registered {
     }
 }
 
-fn config_view(config: &ConfigValue) -> Value {
-    let mut view = config.others.clone();
-    if let Some(normalize) = config.normalize {
-        view.insert("normalize".to_owned(), json!(normalize));
+/// The text in the form that the query asks for with `format`: as it is kept, or a Protobuf file descriptor where that
+/// is what is kept.
+fn text<'a>(content: &'a Content, params: &Params) -> Result<&'a str, Fault> {
+    let base64 = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'=');
+    match params.text("format") {
+        "" | "default" => Ok(&content.schema),
+        "resolved" if content.schema_type == "AVRO" && content.references.is_empty() => Ok(&content.schema),
+        "serialized" if content.schema_type == "PROTOBUF" && content.schema.bytes().all(base64) => Ok(&content.schema),
+        other => Err(Fault::Unsupported(format!("format '{other}' of this schema"))),
     }
-    if let Some(level) = &config.compatibility_level {
-        view.insert("compatibilityLevel".to_owned(), json!(level));
-    }
-    Value::Object(view)
-}
-
-fn mode_view(mode: Mode) -> Value {
-    json!({ "mode": mode.name() })
 }
 
 fn answered<T>(decision: Decision<T>, view: impl FnOnce(&T) -> Value) -> Decision<Value> {
@@ -129,46 +143,82 @@ fn answered<T>(decision: Decision<T>, view: impl FnOnce(&T) -> Value) -> Decisio
 // --- Subjects --------------------------------------------------------------------------------------------------
 
 async fn list_subjects(State(api): State<Api>, params: Params) -> Answer {
-    let prefix = prefix(&params);
-    api.log.read(|store| Ok(Json(json!(params.page(store.subjects(&prefix, params.filter()))))))
-}
-
-/// The wanted start of subject names, without Confluent's names for "all contexts" and the default one.
-fn prefix(params: &Params) -> String {
-    let prefix = params.text("subjectPrefix");
-    let prefix = prefix.strip_prefix(":*:").or_else(|| prefix.strip_prefix(":.:")).unwrap_or(prefix);
-    prefix.to_owned()
+    // Without a prefix this lists all contexts; `/schemas` lists the default one.
+    let prefix = if params.has("subjectPrefix") { Prefix::parse(params.text("subjectPrefix")) } else { Prefix::ALL };
+    api.log.read(|store| Ok(Json(json!(params.page(store.subjects(prefix, params.filter()))))))
 }
 
 async fn list_versions(State(api): State<Api>, params: Params, segments: Segments) -> Answer {
+    let subject = segments.subject();
     let versions = api.log.find(|store| {
-        let versions = store.versions(segments.subject(), params.filter());
-        let known = !versions.is_empty();
-        known.then_some(versions).ok_or_else(|| Fault::SubjectNotFound(segments.subject().to_owned()))
+        if store.versions(subject, params.filter()).is_empty() {
+            return Err(Fault::SubjectNotFound(subject.to_owned()));
+        }
+        let negative = params.is("deletedAsNegative");
+        let versions = store.of(subject, if negative { Filter::All } else { params.filter() });
+        let sign = |deleted: bool| if negative && deleted { -1 } else { 1 };
+        Ok(versions.map(|(number, version)| sign(version.deleted) * i64::from(number)).collect::<Vec<_>>())
     });
     Ok(Json(json!(params.page(versions.await?))))
 }
 
 async fn get_version(State(api): State<Api>, params: Params, segments: Segments) -> Answer {
-    find_version(&api, &params, &segments).await.map(|found| Json(found.view(&OF_VERSION)))
+    let found = find_version(&api, &params, &segments).await?;
+    text(&found.content, &params)?;
+    Ok(Json(found.view(&OF_VERSION)))
 }
 
 async fn get_version_text(State(api): State<Api>, params: Params, segments: Segments) -> Result<String, Fault> {
-    find_version(&api, &params, &segments).await.map(|found| found.content.schema.clone())
+    let found = find_version(&api, &params, &segments).await?;
+    text(&found.content, &params).map(str::to_owned)
 }
 
 async fn find_version(api: &Api, params: &Params, segments: &Segments) -> Result<Registered, Fault> {
     let ask = |store: &Store| {
-        let (number, version) = store.version(segments.subject(), segments.wanted(), params.filter())?;
-        Ok(Registered::of(segments.subject(), number, version))
+        anywhere(store, segments.subject(), |subject| {
+            let (number, version) = store.version(subject, segments.wanted(), params.filter())?;
+            Ok(Registered::of(subject, number, version))
+        })
     };
     api.log.find(ask).await
 }
 
+/// Asks for a subject and, where its name has no context, then for the same name in the other contexts. If nothing is
+/// found anywhere, the first answer stands.
+fn anywhere<T>(store: &Store, subject: &str, ask: impl Fn(&str) -> Result<T, Fault>) -> Result<T, Fault> {
+    let first = match ask(subject) {
+        Err(fault @ (Fault::SubjectNotFound(_) | Fault::VersionNotFound(_) | Fault::SchemaNotFound)) => fault,
+        answer => return answer,
+    };
+    store.spellings(subject).skip(1).find_map(|subject| ask(&subject).ok()).ok_or(first)
+}
+
+/// The newest version whose metadata has all the properties that the query names with `key` and `value`.
+async fn latest_with_metadata(State(api): State<Api>, params: Params, segments: Segments) -> Answer {
+    let subject = segments.subject();
+    let wanted: Vec<(&str, &str)> = params.all("key").zip(params.all("value")).collect();
+    let found = api.log.find(|store| {
+        let mut versions = store.of(subject, params.filter()).rev().peekable();
+        versions.peek().ok_or_else(|| Fault::SubjectNotFound(subject.to_owned()))?;
+        let fits = |content: &Content| {
+            let properties = content.metadata.as_ref().and_then(|metadata| metadata["properties"].as_object());
+            let properties = properties?;
+            wanted.iter().all(|(key, value)| properties.get(*key).is_some_and(|v| v == value)).then_some(())
+        };
+        let found = versions.find(|(_, version)| fits(&version.content).is_some());
+        found.map(|(number, version)| Registered::of(subject, number, version)).ok_or(Fault::SchemaNotFound)
+    });
+    let found = found.await?;
+    text(&found.content, &params)?;
+    Ok(Json(found.view(&OF_VERSION)))
+}
+
 async fn referenced_by(State(api): State<Api>, params: Params, segments: Segments) -> Answer {
     let ids = api.log.find(|store| {
-        let (number, _) = store.version(segments.subject(), segments.wanted(), Filter::All)?;
-        Ok(store.referenced_by(segments.subject(), number, params.filter()))
+        anywhere(store, segments.subject(), |subject| {
+            let (number, _) = store.version(subject, segments.wanted(), Filter::All)?;
+            Ok(store.referenced_by(subject, number, params.filter()))
+        })
     });
     Ok(Json(json!(params.page(ids.await?))))
 }
@@ -192,17 +242,14 @@ async fn look_up(
     segments: Segments,
     Sent(request): Sent<SchemaRequest>,
 ) -> Answer {
-    let subject = segments.subject();
     let found = api.log.find(|store| {
-        if store.versions(subject, params.filter()).is_empty() {
-            return Err(Fault::SubjectNotFound(subject.to_owned()));
-        }
-        let candidate = decide::prepare(store, subject, &request, params.is("normalize"), params.filter())?;
-        let (number, version) =
-            decide::find(store, subject, &candidate, params.filter()).ok_or(Fault::SchemaNotFound)?;
-        Ok(Registered::of(subject, number, version))
+        anywhere(store, segments.subject(), |subject| {
+            decide::look_up(store, subject, &request, params.is("normalize"), params.filter())
+        })
     });
-    Ok(Json(found.await?.view(&OF_VERSION)))
+    let found = found.await?;
+    text(&found.content, &params)?;
+    Ok(Json(found.view(&OF_VERSION)))
 }
 
 async fn delete_subject(State(api): State<Api>, params: Params, segments: Segments) -> Answer {
@@ -225,14 +272,19 @@ async fn delete_version(State(api): State<Api>, params: Params, segments: Segmen
 // --- Schemas ---------------------------------------------------------------------------------------------------
 
 async fn list_schemas(State(api): State<Api>, params: Params) -> Answer {
-    let prefix = prefix(&params);
+    let (prefix, rule_type) = (Prefix::parse(params.text("subjectPrefix")), params.text("ruleType"));
+    let has_rule = |content: &Content| {
+        let lists = content.rule_set.as_ref().and_then(Value::as_object).into_iter().flat_map(Map::values);
+        lists.filter_map(Value::as_array).flatten().any(|rule| rule["type"] == rule_type)
+    };
     api.log.read(|store| {
-        let mut found: Vec<_> = store.all(&prefix, params.filter()).collect();
+        let mut found: Vec<_> = store.all(prefix, params.filter()).collect();
         if params.is("latestOnly") {
             found.reverse();
             found.dedup_by_key(|(subject, ..)| *subject);
             found.reverse();
         }
+        found.retain(|(.., version)| rule_type.is_empty() || has_rule(&version.content));
         let views = params
             .page(found)
             .into_iter()
@@ -242,23 +294,24 @@ async fn list_schemas(State(api): State<Api>, params: Params) -> Answer {
 }
 
 async fn schema_by_id(State(api): State<Api>, params: Params, segments: Segments) -> Answer {
+    let wanted = subject::normalized(params.text("subject"));
     let found = api.log.find(|store| {
-        let uses = || store.uses(segments.id, Filter::All);
-        // The subject only chooses between several that have the id.
-        let chosen = uses().find(|(subject, ..)| *subject == params.text("subject")).or_else(|| uses().next());
-        let (subject, number, version) = chosen.ok_or(Fault::SchemaNotFound)?;
+        let (subject, number, version) = store.meant(segments.id, &wanted).ok_or(Fault::SchemaNotFound)?;
+        text(&version.content, &params)?;
         let mut answer = view(&version.content, subject, number, false, &OF_ID);
         if params.is("fetchMaxId") {
-            answer["maxId"] = json!(store.max_id());
+            answer["maxId"] = json!(store.max_id(subject::context(subject)));
         }
         Ok(answer)
     });
     found.await.map(Json)
 }
 
-async fn text_by_id(State(api): State<Api>, segments: Segments) -> Result<String, Fault> {
+async fn text_by_id(State(api): State<Api>, params: Params, segments: Segments) -> Result<String, Fault> {
+    let wanted = subject::normalized(params.text("subject"));
     let ask = |store: &Store| {
-        store.by_id(segments.id).map(|(content, ..)| content.schema.clone()).ok_or(Fault::SchemaNotFound)
+        let (.., version) = store.meant(segments.id, &wanted).ok_or(Fault::SchemaNotFound)?;
+        text(&version.content, &params).map(str::to_owned)
     };
     api.log.find(ask).await
 }
@@ -279,162 +332,33 @@ async fn versions_of_id(State(api): State<Api>, params: Params, segments: Segmen
 /// not be used with a subject it was just registered under.
 async fn uses_of_id(api: &Api, params: &Params, segments: &Segments) -> Result<Vec<(String, u32)>, Fault> {
     api.log.catch_up().await?;
+    let wanted = subject::normalized(params.text("subject"));
+    let name = subject::split(&wanted).1;
     api.log.read(|store| {
-        if !store.has_id(segments.id) {
-            return Err(Fault::SchemaNotFound);
-        }
-        let wanted = params.text("subject");
-        let uses = store.uses(segments.id, params.filter());
-        let uses = uses.filter(|(subject, ..)| wanted.is_empty() || *subject == wanted);
+        let (meant, ..) = store.meant(segments.id, &wanted).ok_or(Fault::SchemaNotFound)?;
+        let uses = store.uses(subject::context(meant), segments.id, params.filter());
+        let uses = uses.filter(|(subject, ..)| name.is_empty() || subject::split(subject).1 == name);
         let mut uses: Vec<_> = uses.map(|(subject, number, _)| (subject.to_owned(), number)).collect();
         uses.sort();
         Ok(uses)
     })
 }
 
-async fn schema_by_guid(State(api): State<Api>, segments: Segments) -> Answer {
+async fn schema_by_guid(State(api): State<Api>, params: Params, segments: Segments) -> Answer {
     let found = api.log.find(|store| {
-        let id = segments.guid.and_then(|guid| store.id_of(guid)).ok_or(Fault::SchemaNotFound)?;
-        let (content, subject, version) = store.by_id(id).ok_or(Fault::SchemaNotFound)?;
+        let (context, id) = segments.guid.and_then(|guid| store.ids_of(guid).next()).ok_or(Fault::SchemaNotFound)?;
+        let (content, subject, version) = store.by_id(context, id).ok_or(Fault::SchemaNotFound)?;
+        text(content, &params)?;
         Ok(view(content, subject, version, false, &OF_ID[2..]))
     });
     found.await.map(Json)
 }
 
 async fn ids_of_guid(State(api): State<Api>, segments: Segments) -> Answer {
-    let find = |store: &Store| segments.guid.and_then(|guid| store.id_of(guid)).ok_or(Fault::SchemaNotFound);
-    Ok(Json(json!([{ "context": ".", "id": api.log.find(find).await? }])))
-}
-
-// --- Settings --------------------------------------------------------------------------------------------------
-
-async fn get_config(State(api): State<Api>, params: Params, segments: Segments) -> Answer {
-    let subject = segments.subject.as_deref();
-    api.log.read(|store| match (store.config(subject), subject) {
-        (Some(config), _) if !params.is("defaultToGlobal") && config.compatibility_level.is_some() => {
-            Ok(Json(config_view(config)))
-        }
-        (None, Some(subject)) if !params.is("defaultToGlobal") => Err(Fault::ConfigNotSet(subject.to_owned())),
-        _ => Ok(Json(config_view(&store.config_in_scope(subject)))),
-    })
-}
-
-async fn put_config(State(api): State<Api>, segments: Segments, Sent(request): Sent<Map<String, Value>>) -> Answer {
-    let (mut level, mut normalize) = (None, None);
-    for (name, value) in request {
-        match (name.as_str(), value) {
-            (_, Value::Null) => {}
-            ("compatibility" | "compatibilityLevel", Value::String(name)) => level = Some(name),
-            ("compatibility" | "compatibilityLevel", other) => return Err(Fault::InvalidLevel(other.to_string())),
-            ("normalize", Value::Bool(value)) => normalize = Some(value),
-            (name, _) => return Err(Fault::Unsupported(name.to_owned())),
-        }
-    }
-    let decide = move |store: &Store| {
-        let decision = decide::set_config(store, segments.subject.as_deref(), level.as_deref(), normalize)?;
-        Ok(answered(decision, |config| {
-            let mut view = config.others.clone();
-            view.extend(config.normalize.map(|value| ("normalize".to_owned(), json!(value))));
-            view.extend(config.compatibility_level.as_ref().map(|level| ("compatibility".to_owned(), json!(level))));
-            Value::Object(view)
-        }))
+    let find = |store: &Store| {
+        let ids = segments.guid.into_iter().flat_map(|guid| store.ids_of(guid));
+        let ids: Vec<Value> = ids.map(|(context, id)| json!({ "context": context, "id": id })).collect();
+        if ids.is_empty() { Err(Fault::SchemaNotFound) } else { Ok(ids) }
     };
-    api.log.write(decide).await.map(Json)
-}
-
-async fn delete_config(State(api): State<Api>, segments: Segments) -> Answer {
-    let decide = move |store: &Store| {
-        decide::delete_config(store, segments.subject.as_deref()).map(|d| answered(d, config_view))
-    };
-    api.log.write(decide).await.map(Json)
-}
-
-async fn get_mode(State(api): State<Api>, params: Params, segments: Segments) -> Answer {
-    let subject = segments.subject.as_deref();
-    api.log.read(|store| match (store.mode(subject), subject) {
-        (Some(mode), _) => Ok(Json(mode_view(mode))),
-        (None, Some(subject)) if !params.is("defaultToGlobal") => Err(Fault::ModeNotSet(subject.to_owned())),
-        (None, _) => Ok(Json(mode_view(store.mode_in_scope(subject)))),
-    })
-}
-
-#[derive(Deserialize)]
-struct ModeRequest {
-    #[serde(default)]
-    mode: Option<String>,
-}
-
-async fn put_mode(
-    State(api): State<Api>,
-    params: Params,
-    segments: Segments,
-    Sent(request): Sent<ModeRequest>,
-) -> Answer {
-    let (mode, force) = (request.mode.unwrap_or_default(), params.is("force"));
-    let decide = move |store: &Store| {
-        decide::set_mode(store, segments.subject.as_deref(), &mode, force).map(|d| answered(d, |mode| mode_view(*mode)))
-    };
-    api.log.write(decide).await.map(Json)
-}
-
-async fn delete_mode(State(api): State<Api>, segments: Segments) -> Answer {
-    let decide = move |store: &Store| {
-        decide::delete_mode(store, segments.subject.as_deref()).map(|d| answered(d, |mode| mode_view(*mode)))
-    };
-    api.log.write(decide).await.map(Json)
-}
-
-// --- Compatibility ---------------------------------------------------------------------------------------------
-
-async fn check_all(
-    State(api): State<Api>,
-    params: Params,
-    segments: Segments,
-    Sent(request): Sent<SchemaRequest>,
-) -> Answer {
-    check(&api, &params, &segments, &request, false).await
-}
-
-async fn check_one(
-    State(api): State<Api>,
-    params: Params,
-    segments: Segments,
-    Sent(request): Sent<SchemaRequest>,
-) -> Answer {
-    check(&api, &params, &segments, &request, true).await
-}
-
-async fn check(api: &Api, params: &Params, segments: &Segments, request: &SchemaRequest, one: bool) -> Answer {
-    let (subject, verbose) = (segments.subject(), params.is("verbose"));
-    let messages = api.log.find(|store| {
-        let candidate = match decide::prepare(store, subject, request, params.is("normalize"), Filter::Live) {
-            Err(fault @ Fault::InvalidSchema(_)) if verbose => return Ok(vec![fault.to_string()]),
-            candidate => candidate?,
-        };
-        let mut level = store.level(subject);
-        let mut earlier: Vec<_> = store.of(subject, Filter::Live).rev().collect();
-        if one {
-            level = Level { transitive: true, ..level };
-            match segments.wanted() {
-                Wanted::Latest => earlier.truncate(1),
-                wanted => {
-                    earlier = vec![store.version(subject, wanted, Filter::Live).map_err(|_| version_not_found(wanted))?]
-                }
-            }
-        }
-        Ok(decide::incompatibilities(store, level, &candidate, earlier.into_iter()))
-    });
-    let messages = messages.await?;
-    let mut answer = json!({ "is_compatible": messages.is_empty() });
-    if verbose {
-        answer["messages"] = json!(messages);
-    }
-    Ok(Json(answer))
-}
-
-fn version_not_found(wanted: Wanted) -> Fault {
-    Fault::VersionNotFound(match wanted {
-        Wanted::Latest => "latest".to_owned(),
-        Wanted::Exactly(number) => number.to_string(),
-    })
+    Ok(Json(json!(api.log.find(find).await?)))
 }

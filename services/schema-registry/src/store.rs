@@ -1,7 +1,7 @@
 //! What the registry knows: the state that the records of `_schemas`, applied in order, add up to, and the
 //! questions it answers. Pure: no clock, no I/O. Decisions about changes are made in [`crate::decide`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -10,15 +10,16 @@ use crate::fault::Fault;
 use crate::record::{
     ConfigValue, DeleteSubjectValue, Guid, Key, ModeValue, NoopValue, RecordError, Reference, SchemaValue, parse_value,
 };
+use crate::subject::{self, Prefix};
 
 /// What a schema id names.
 #[derive(Debug, PartialEq)]
 pub struct Content {
-    /// The global id.
+    /// The id, which the context has only once.
     pub id: u32,
     /// Identity of everything but the id.
     pub guid: Guid,
-    /// `AVRO` or a type of other registries.
+    /// `AVRO`, `JSON`, `PROTOBUF` or a type of other registries.
     pub schema_type: String,
     /// The text.
     pub schema: String,
@@ -28,6 +29,13 @@ pub struct Content {
     pub metadata: Option<Value>,
     /// Rules.
     pub rule_set: Option<Value>,
+}
+
+impl Content {
+    /// Whether both are the same but for the id.
+    pub fn is(&self, other: &Content) -> bool {
+        (self.guid, &self.schema_type) == (other.guid, &other.schema_type)
+    }
 }
 
 /// One version of a subject.
@@ -105,28 +113,41 @@ pub enum Mode {
     ReadWrite,
     /// Nothing.
     ReadOnly,
+    /// The same under a name that Confluent has given up.
+    ReadOnlyOverride,
     /// Only registering with given ids, unchecked.
     Import,
+    /// The same, for the global context only.
+    Forward,
 }
 
 impl Mode {
-    /// Reads Confluent's name of a mode that can be set.
+    const NAMES: [(Mode, &str); 5] = [
+        (Mode::ReadWrite, "READWRITE"),
+        (Mode::ReadOnly, "READONLY"),
+        (Mode::ReadOnlyOverride, "READONLY_OVERRIDE"),
+        (Mode::Import, "IMPORT"),
+        (Mode::Forward, "FORWARD"),
+    ];
+
+    /// Reads Confluent's name.
     pub fn parse(name: &str) -> Option<Mode> {
-        match name {
-            "READWRITE" => Some(Mode::ReadWrite),
-            "READONLY" => Some(Mode::ReadOnly),
-            "IMPORT" => Some(Mode::Import),
-            _ => None,
-        }
+        Mode::NAMES.iter().find(|(_, known)| *known == name).map(|(mode, _)| *mode)
     }
 
     /// Confluent's name.
     pub fn name(self) -> &'static str {
-        match self {
-            Mode::ReadWrite => "READWRITE",
-            Mode::ReadOnly => "READONLY",
-            Mode::Import => "IMPORT",
-        }
+        Mode::NAMES.iter().find(|(mode, _)| *mode == self).map_or("", |(_, name)| name)
+    }
+
+    /// Whether nothing may be changed.
+    pub fn is_read_only(self) -> bool {
+        matches!(self, Mode::ReadOnly | Mode::ReadOnlyOverride)
+    }
+
+    /// Whether ids come with the schemas.
+    pub fn is_import(self) -> bool {
+        matches!(self, Mode::Import | Mode::Forward)
     }
 }
 
@@ -144,28 +165,32 @@ pub enum Applied {
     },
 }
 
+/// The ids of one context.
+#[derive(Debug, Default)]
+struct Ids {
+    /// Where each id is registered; never empty sets.
+    uses: BTreeMap<u32, BTreeSet<(String, u32)>>,
+    /// The id of a content. The type is not part of the hash, but a text may be a schema of two types.
+    contents: BTreeMap<(Guid, String), u32>,
+    /// The highest id given out.
+    max: u32,
+}
+
 /// The registry's state.
 #[derive(Debug, Default)]
 pub struct Store {
     subjects: BTreeMap<String, BTreeMap<u32, Version>>,
-    /// Where each id is registered; never empty sets.
-    ids: BTreeMap<u32, BTreeSet<(String, u32)>>,
-    guids: HashMap<Guid, u32>,
+    ids: BTreeMap<String, Ids>,
+    /// The contexts that the log names; the default one is not among them.
+    contexts: BTreeSet<String>,
     configs: BTreeMap<Option<String>, ConfigValue>,
     modes: BTreeMap<Option<String>, Mode>,
-    max_id: u32,
 }
 
 impl Store {
     /// Applies one record of the log.
     pub fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<Applied, RecordError> {
         let Some(key) = Key::parse(key)? else { return Ok(Applied::Foreign("key type")) };
-        if let Key::Schema { subject: s, .. } | Key::DeleteSubject(s) | Key::Config(Some(s)) | Key::Mode(Some(s)) = &key
-            && s.starts_with(':')
-        {
-            // Subjects of other contexts have ids of their own, which must not be mixed with ours.
-            return Ok(Applied::Foreign("context"));
-        }
         match (key, value) {
             (Key::Schema { subject, version }, Some(value)) => return self.put(subject, version, parse_value(value)?),
             (Key::Schema { subject, version }, None) => self.remove(&subject, version),
@@ -177,7 +202,7 @@ impl Store {
             }
             (Key::Mode(subject), Some(value)) => {
                 let value: ModeValue = parse_value(value)?;
-                // A mode we do not know may forbid what we would allow.
+                // A mode nobody knows may forbid what we would allow.
                 self.modes.insert(subject, Mode::parse(&value.mode).unwrap_or(Mode::ReadOnly));
             }
             (Key::Mode(subject), None) => {
@@ -189,9 +214,21 @@ impl Store {
                 versions.into_iter().flat_map(|v| v.range_mut(..=value.version)).for_each(|(_, v)| v.deleted = true);
             }
             (Key::ClearSubject(subject), Some(_)) => self.clear(subject.as_deref().filter(|s| !s.is_empty())),
+            (Key::Context(name), Some(_)) => {
+                self.contexts.insert(name);
+            }
+            (Key::Context(name), None) => {
+                self.contexts.remove(&name);
+            }
             (Key::Noop, Some(value)) => {
-                let max_id = parse_value::<NoopValue>(value).map_or(0, |value| value.max_id);
-                self.max_id = self.max_id.max(max_id);
+                // Another writer's value says nothing about ids.
+                if let Ok(NoopValue { max_id, mut contexts }) = parse_value(value) {
+                    contexts.insert(subject::DEFAULT.to_owned(), max_id);
+                    for (context, max) in contexts {
+                        let ids = self.ids.entry(context).or_default();
+                        ids.max = ids.max.max(max);
+                    }
+                }
             }
             (Key::DeleteSubject(_) | Key::ClearSubject(_) | Key::Noop, None) => {}
         }
@@ -199,8 +236,8 @@ impl Store {
     }
 
     fn put(&mut self, subject: String, version: u32, value: SchemaValue) -> Result<Applied, RecordError> {
-        let id = value.id;
-        if self.by_id(id).is_some_and(|(content, ..)| content.schema != value.schema) {
+        let (id, context) = (value.id, subject::context(&subject));
+        if self.by_id(context, id).is_some_and(|(content, ..)| content.schema != value.schema) {
             return Ok(Applied::Conflict { id });
         }
         let (metadata, rules) = (value.metadata.as_ref(), value.rule_set.as_ref());
@@ -216,9 +253,10 @@ impl Store {
             metadata: value.metadata,
             rule_set: value.rule_set,
         };
-        self.max_id = self.max_id.max(id);
-        self.guids.entry(guid).or_insert(id);
-        self.ids.entry(id).or_default().insert((subject.clone(), version));
+        let ids = self.ids.entry(context.to_owned()).or_default();
+        ids.max = ids.max.max(id);
+        ids.contents.entry((guid, content.schema_type.clone())).or_insert(id);
+        ids.uses.entry(id).or_default().insert((subject.clone(), version));
         let version_now = Version { content: Arc::new(content), deleted: value.deleted };
         self.subjects.entry(subject).or_default().insert(version, version_now);
         Ok(Applied::Yes)
@@ -230,44 +268,67 @@ impl Store {
         if versions.is_empty() {
             self.subjects.remove(subject);
         }
-        let Content { id, guid, .. } = *gone.content;
-        if let Some(uses) = self.ids.get_mut(&id) {
+        let id = gone.content.id;
+        let Some(ids) = self.ids.get_mut(subject::context(subject)) else { return };
+        if let Some(uses) = ids.uses.get_mut(&id) {
             uses.remove(&(subject.to_owned(), version));
             if uses.is_empty() {
-                self.ids.remove(&id);
-                if self.guids.get(&guid) == Some(&id) {
-                    self.guids.remove(&guid);
+                ids.uses.remove(&id);
+                let content = (gone.content.guid, gone.content.schema_type.clone());
+                if ids.contents.get(&content) == Some(&id) {
+                    ids.contents.remove(&content);
                 }
             }
         }
     }
 
-    fn clear(&mut self, subject: Option<&str>) {
+    fn clear(&mut self, scope: Option<&str>) {
         let deleted: Vec<(String, u32)> = self
-            .all(subject.unwrap_or_default(), Filter::Deleted)
-            .filter(|(s, ..)| subject.is_none_or(|wanted| *s == wanted))
-            .map(|(s, version, _)| (s.to_owned(), version))
+            .all(Prefix::ALL, Filter::Deleted)
+            .filter(|(subject, ..)| scope.is_none() || subject::covers(scope, subject))
+            .map(|(subject, version, _)| (subject.to_owned(), version))
             .collect();
         for (subject, version) in deleted {
             self.remove(&subject, version);
         }
     }
 
+    /// Names of the contexts, the default one first.
+    pub fn contexts(&self) -> Vec<&str> {
+        [subject::DEFAULT].into_iter().chain(self.contexts.iter().map(String::as_str)).collect()
+    }
+
+    /// Whether the log names the context.
+    pub fn names_context(&self, context: &str) -> bool {
+        context == subject::DEFAULT || self.contexts.contains(context)
+    }
+
+    /// A subject, and where its name has no context also those of this name in the other contexts, which Confluent's
+    /// registry looks at for what the default context does not have.
+    pub fn spellings(&self, name: &str) -> impl Iterator<Item = String> {
+        let elsewhere = if subject::context(name) == subject::DEFAULT { Some(&self.contexts) } else { None };
+        let elsewhere = elsewhere.into_iter().flatten().map(|context| subject::qualified(context, name));
+        [name.to_owned()].into_iter().chain(elsewhere)
+    }
+
     /// All versions of all subjects whose names start with `prefix`, in order.
-    pub fn all(&self, prefix: &str, filter: Filter) -> impl Iterator<Item = (&str, u32, &Version)> {
+    pub fn all(&self, prefix: Prefix<'_>, filter: Filter) -> impl Iterator<Item = (&str, u32, &Version)> {
         self.subjects
-            .range(prefix.to_owned()..)
-            .take_while(move |(subject, _)| subject.starts_with(prefix))
+            .iter()
+            .filter(move |(subject, _)| prefix.fits(subject))
             .flat_map(|(subject, versions)| {
                 versions.iter().map(|(number, version)| (subject.as_str(), *number, version))
             })
             .filter(move |(_, _, version)| filter.lets(version.deleted))
     }
 
-    /// Names of the subjects that start with `prefix` and have a version that `filter` lets through.
-    pub fn subjects(&self, prefix: &str, filter: Filter) -> Vec<&str> {
+    /// Names of the subjects that start with `prefix` and have a live version, any version, or only deleted ones.
+    pub fn subjects(&self, prefix: Prefix<'_>, filter: Filter) -> Vec<&str> {
         let mut names: Vec<&str> = self.all(prefix, filter).map(|(subject, ..)| subject).collect();
         names.dedup();
+        if filter == Filter::Deleted {
+            names.retain(|name| self.of(name, Filter::Live).next().is_none());
+        }
         names
     }
 
@@ -297,29 +358,51 @@ impl Store {
     }
 
     /// The schema of an id, with a subject and version that has it; soft-deleted ones too, since records remain.
-    pub fn by_id(&self, id: u32) -> Option<(&Content, &str, u32)> {
-        self.uses(id, Filter::All).next().map(|(subject, number, version)| (&*version.content, subject, number))
+    pub fn by_id(&self, context: &str, id: u32) -> Option<(&Content, &str, u32)> {
+        self.uses(context, id, Filter::All)
+            .next()
+            .map(|(subject, number, version)| (&*version.content, subject, number))
     }
 
-    /// The id of a content.
-    pub fn id_of(&self, guid: Guid) -> Option<u32> {
-        self.guids.get(&guid).copied()
+    /// The subject and version that a question about an id means. A subject of a context must have the id, a context
+    /// alone or nothing takes any subject of it, and a plain name is looked for in all contexts before the default
+    /// one answers under another name.
+    pub fn meant(&self, id: u32, wanted: &str) -> Option<(&str, u32, &Version)> {
+        let (context, name) = subject::split(wanted);
+        let named = |spelling: &str| {
+            self.uses(subject::context(spelling), id, Filter::All).find(|(subject, ..)| *subject == spelling)
+        };
+        let any = || self.uses(context, id, Filter::All).next();
+        match (context, name) {
+            (_, "") => any(),
+            (subject::DEFAULT, _) => self.spellings(wanted).find_map(|spelling| named(&spelling)).or_else(any),
+            _ => named(wanted),
+        }
     }
 
-    /// Subjects and versions that have an id, live ones first.
-    pub fn uses(&self, id: u32, filter: Filter) -> impl Iterator<Item = (&str, u32, &Version)> {
+    /// The contexts that have a content of this identity, with its id there.
+    pub fn ids_of(&self, guid: Guid) -> impl Iterator<Item = (&str, u32)> {
+        let of = move |ids: &Ids| {
+            ids.contents.range((guid, String::new())..).next().filter(|((g, _), _)| *g == guid).map(|(_, id)| *id)
+        };
+        self.ids.iter().filter_map(move |(context, ids)| Some((context.as_str(), of(ids)?)))
+    }
+
+    /// The id of a content in a context.
+    pub fn id_of(&self, context: &str, content: &Content) -> Option<u32> {
+        self.ids.get(context)?.contents.get(&(content.guid, content.schema_type.clone())).copied()
+    }
+
+    /// Subjects and versions of a context that have an id, live ones first.
+    pub fn uses(&self, context: &str, id: u32, filter: Filter) -> impl Iterator<Item = (&str, u32, &Version)> {
+        let uses = self.ids.get(context).and_then(|ids| ids.uses.get(&id));
         let uses = move |deleted: bool| {
-            self.ids.get(&id).into_iter().flatten().filter_map(move |(subject, number)| {
+            uses.into_iter().flatten().filter_map(move |(subject, number)| {
                 let version = self.subjects.get(subject)?.get(number)?;
                 (version.deleted == deleted && filter.lets(deleted)).then_some((subject.as_str(), *number, version))
             })
         };
         uses(false).chain(uses(true))
-    }
-
-    /// Whether the id names a schema, deleted or not.
-    pub fn has_id(&self, id: u32) -> bool {
-        self.ids.contains_key(&id)
     }
 
     /// Ids of the schemas that refer to a version, ascending.
@@ -332,20 +415,28 @@ impl Store {
 
     /// Schemas that refer to a subject: who, its content, and how.
     pub fn referrers(&self, subject: &str, filter: Filter) -> impl Iterator<Item = (&str, &Content, &Reference)> {
-        self.all("", filter).flat_map(move |(from, _, version)| {
+        self.all(Prefix::ALL, filter).flat_map(move |(from, _, version)| {
             let references = version.content.references.iter();
-            references.filter(move |r| r.subject == subject).map(move |r| (from, &*version.content, r))
+            let references = references.filter(move |r| subject::beside(from, &r.subject) == subject);
+            references.map(move |r| (from, &*version.content, r))
         })
     }
 
-    /// The next id to give out.
-    pub fn next_id(&self) -> u32 {
-        self.max_id + 1
+    /// The next id to give out in a context.
+    pub fn next_id(&self, context: &str) -> u32 {
+        self.max_id(context) + 1
     }
 
-    /// The highest id given out so far.
-    pub fn max_id(&self) -> u32 {
-        self.max_id
+    /// The highest id given out so far in a context.
+    pub fn max_id(&self, context: &str) -> u32 {
+        self.ids.get(context).map_or(0, |ids| ids.max)
+    }
+
+    /// The highest ids given out so far in all contexts.
+    pub fn max_ids(&self) -> NoopValue {
+        let mut contexts: BTreeMap<String, u32> = self.ids.iter().map(|(name, ids)| (name.clone(), ids.max)).collect();
+        let max_id = contexts.remove(subject::DEFAULT).unwrap_or_default();
+        NoopValue { max_id, contexts }
     }
 
     /// Settings of exactly this subject, or the global ones, where they were set.
@@ -353,17 +444,22 @@ impl Store {
         self.configs.get(&subject.map(str::to_owned))
     }
 
-    /// The settings that hold for a subject: its own, else the global ones, else the defaults.
+    /// The settings that hold for a subject: its own, else those of its context, else the global ones, else the
+    /// defaults. Level, group and normalization are each taken from the nearest that has them; what metadata and rules
+    /// are added comes from the nearest settings altogether.
     pub fn config_in_scope(&self, subject: Option<&str>) -> ConfigValue {
-        let own = subject.and_then(|subject| self.config(Some(subject)));
-        let global = self.config(None);
-        let first =
-            |get: fn(&ConfigValue) -> Option<&String>| own.and_then(get).or_else(|| global.and_then(get)).cloned();
+        let scopes = subject::scopes(subject);
+        let found: Vec<&ConfigValue> = scopes.iter().filter_map(|scope| self.configs.get(scope)).collect();
+        let mut others = found.first().map(|config| config.others.clone()).unwrap_or_default();
+        if let Some(group) = found.iter().find_map(|config| config.group()) {
+            others.insert("compatibilityGroup".to_owned(), group.into());
+        }
+        let level = found.iter().find_map(|config| config.compatibility_level.clone());
         ConfigValue {
             subject: None,
-            normalize: own.and_then(|c| c.normalize).or_else(|| global.and_then(|c| c.normalize)),
-            compatibility_level: first(|c| c.compatibility_level.as_ref()).or_else(|| Some(DEFAULT_LEVEL.to_owned())),
-            others: own.or(global).map(|c| c.others.clone()).unwrap_or_default(),
+            normalize: found.iter().find_map(|config| config.normalize),
+            compatibility_level: level.or_else(|| Some(DEFAULT_LEVEL.to_owned())),
+            others,
         }
     }
 
@@ -379,13 +475,21 @@ impl Store {
         self.modes.get(&subject.map(str::to_owned)).copied()
     }
 
-    /// The mode that holds for a subject.
+    /// The mode that holds for a subject: its own, else that of its context, else the global one.
     pub fn mode_in_scope(&self, subject: Option<&str>) -> Mode {
-        subject.and_then(|s| self.mode(Some(s))).or_else(|| self.mode(None)).unwrap_or(Mode::ReadWrite)
+        let scopes = subject::scopes(subject);
+        scopes.iter().find_map(|scope| self.modes.get(scope).copied()).unwrap_or(Mode::ReadWrite)
+    }
+
+    /// Subjects, contexts and the default context that have a mode of their own.
+    pub fn modes(&self) -> impl Iterator<Item = Option<&str>> {
+        self.modes.keys().map(Option::as_deref)
     }
 
     /// Numbers of live subjects, of all versions and of schemas.
     pub fn counts(&self) -> (usize, usize, usize) {
-        (self.subjects("", Filter::Live).len(), self.subjects.values().map(BTreeMap::len).sum(), self.ids.len())
+        let versions = self.subjects.values().map(BTreeMap::len).sum();
+        let schemas = self.ids.values().map(|ids| ids.uses.len()).sum();
+        (self.subjects(Prefix::ALL, Filter::Live).len(), versions, schemas)
     }
 }

@@ -14,6 +14,7 @@ use super::Api;
 use crate::fault::Fault;
 use crate::record::Guid;
 use crate::store::{Filter, Wanted};
+use crate::subject;
 
 /// Types of bodies, the preferred one first.
 const MEDIA_TYPES: [&str; 3] =
@@ -23,11 +24,19 @@ const MEDIA_TYPES_TEXT: &str =
 /// Longest subject name in bytes.
 const MAX_SUBJECT: usize = 1024;
 
-/// Content types in and out, and the count of requests, for every route alike.
+/// What is asked of one who did not say who he is (RFC 7617).
+const CHALLENGE: &str = "Basic realm=\"schema-registry\", charset=\"UTF-8\"";
+
+/// Users, content types in and out, and the count of requests, for every route alike.
 pub(super) async fn frame(State(api): State<Api>, path: Option<MatchedPath>, request: Request, next: Next) -> Response {
     let route = path.map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
     let accepted = accepted(request.headers());
+    let admitted = match &api.users {
+        Some(users) => users.admit(request.headers()).await,
+        None => true,
+    };
     let mut response = match accepted {
+        _ if !admitted => Fault::Unauthorized.into_response(),
         None => Fault::NotAcceptable(MEDIA_TYPES_TEXT).into_response(),
         Some(_) if !sends_json(request.method(), request.headers()) => {
             Fault::BadMediaType(MEDIA_TYPES_TEXT).into_response()
@@ -36,6 +45,9 @@ pub(super) async fn frame(State(api): State<Api>, path: Option<MatchedPath>, req
     };
     let media_type = accepted.unwrap_or(MEDIA_TYPES[0]);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    if !admitted {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+    }
     api.counters.requests.get_or_create(&[("route", route), ("code", response.status().as_str().to_owned())]).inc();
     response
 }
@@ -64,15 +76,24 @@ fn sends_json(method: &Method, headers: &HeaderMap) -> bool {
 }
 
 /// The query: what is not there is false, zero or empty.
-pub(super) struct Params(HashMap<String, String>);
+pub(super) struct Params(Vec<(String, String)>);
 
 impl Params {
     pub(super) fn is(&self, name: &str) -> bool {
         self.text(name).eq_ignore_ascii_case("true")
     }
 
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.all(name).next().is_some()
+    }
+
     pub(super) fn text(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", String::as_str)
+        self.all(name).next().unwrap_or_default()
+    }
+
+    /// All values of a parameter that may be there several times.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     pub(super) fn filter(&self) -> Filter {
@@ -95,14 +116,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     type Rejection = Fault;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Params, Fault> {
-        let query = Query::<HashMap<String, String>>::from_request_parts(parts, state).await;
+        let query = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
         query.map(|Query(query)| Params(query)).map_err(|e| Fault::BadRequest(e.to_string()))
     }
 }
 
 /// The variable segments of the path.
 pub(super) struct Segments {
-    pub subject: Option<String>,
+    subject: Option<String>,
     wanted: Option<Wanted>,
     pub id: u32,
     pub guid: Option<Guid>,
@@ -122,8 +143,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Segments {
     type Rejection = Fault;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Segments, Fault> {
-        let path = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
-        let Path(path) = path.map_err(|e| Fault::BadRequest(e.to_string()))?;
+        let path = segments(parts, state).await?;
         let subject = path.get("subject").map(|subject| subject_name(subject)).transpose()?;
         let wanted = path.get("version").map(|version| version_number(version)).transpose()?;
         let id = match path.get("id") {
@@ -135,23 +155,70 @@ impl<S: Send + Sync> FromRequestParts<S> for Segments {
     }
 }
 
-fn subject_name(subject: &str) -> Result<String, Fault> {
-    let invalid = |reason| Fault::InvalidSubject { subject: subject.chars().take(100).collect(), reason };
-    // Confluent's name of the default context, the only one there is here.
-    let name = subject.strip_prefix(":.:").unwrap_or(subject);
+async fn segments<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<HashMap<String, String>, Fault> {
+    let path = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
+    path.map(|Path(path)| path).map_err(|e| Fault::BadRequest(e.to_string()))
+}
+
+/// What settings and modes are about: a subject, a context, or, where there is none, the default context.
+pub(super) struct Scope(pub Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Scope {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Scope, Fault> {
+        let path = segments(parts, state).await?;
+        let Some(text) = path.get("subject") else { return Ok(Scope(None)) };
+        match subject::split(text) {
+            (subject::DEFAULT, "") => Ok(Scope(None)),
+            (_, "") => printable(text, subject::normalized(text)).map(|scope| Scope(Some(scope))),
+            _ => subject_name(text).map(|name| Scope(Some(name))),
+        }
+    }
+}
+
+/// A context, as `.name` or `:.name:`.
+pub(super) struct Context(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Context {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Context, Fault> {
+        let path = segments(parts, state).await?;
+        let text = path.get("context").map_or("", String::as_str);
+        let name = text.strip_prefix(':').unwrap_or(text);
+        let name = name.strip_suffix(':').unwrap_or(name);
+        if !name.starts_with('.') || name.contains(':') {
+            return Err(invalid_subject(text, "a context is :.name:"));
+        }
+        printable(text, name.to_owned()).map(Context)
+    }
+}
+
+fn invalid_subject(subject: &str, reason: &'static str) -> Fault {
+    Fault::InvalidSubject { subject: subject.chars().take(100).collect(), reason }
+}
+
+fn printable(text: &str, name: String) -> Result<String, Fault> {
     if name.is_empty() || name.len() > MAX_SUBJECT {
-        return Err(invalid("it must have 1 to 1024 bytes"));
+        return Err(invalid_subject(text, "it must have 1 to 1024 bytes"));
     }
     if name.chars().any(char::is_control) {
-        return Err(invalid("it has a control character"));
+        return Err(invalid_subject(text, "it has a control character"));
     }
-    if name.starts_with(':') {
-        return Err(invalid("contexts are not supported, so it must not start with ':'"));
-    }
-    if matches!(name, "__GLOBAL" | "__EMPTY") {
-        return Err(invalid("it is reserved"));
-    }
-    Ok(name.to_owned())
+    Ok(name)
+}
+
+fn subject_name(text: &str) -> Result<String, Fault> {
+    let (context, name) = subject::split(text);
+    let reason = match name {
+        _ if context == subject::GLOBAL => "the global context has no subjects",
+        "" => "it must have 1 to 1024 bytes",
+        "__GLOBAL" | "__EMPTY" => "it is reserved",
+        _ if name.starts_with(':') => "its name must not start with ':', except for a context as in :.context:name",
+        _ => return printable(text, subject::qualified(context, name)),
+    };
+    Err(invalid_subject(text, reason))
 }
 
 fn version_number(version: &str) -> Result<Wanted, Fault> {

@@ -59,7 +59,7 @@ async fn conversations() {
         registry.stop().await;
         count += 1;
     }
-    assert!(count >= 8);
+    assert!(count >= 11);
 }
 
 #[tokio::test(flavor = "multi_thread")]

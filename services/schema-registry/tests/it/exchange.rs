@@ -66,7 +66,7 @@ async fn a_log_that_confluent_wrote() {
                 r#"{"subject":"b","version":1,"id":7,"schemaType":"JSON","schema":"{}","deleted":false}"#,
             ),
             (r#"{"keytype":"DELETE_SUBJECT","subject":"b","magic":0}"#, r#"{"subject":"b","version":1}"#),
-            // An id of another context, an id given twice, and what nobody understands: left out.
+            // An id of another context is another id; one given twice and what nobody understands are left out.
             (
                 r#"{"keytype":"SCHEMA","subject":":.other:a","version":1,"magic":1}"#,
                 r#"{"subject":":.other:a","version":1,"id":1,"schema":"\"bytes\"","deleted":false}"#,
@@ -75,7 +75,10 @@ async fn a_log_that_confluent_wrote() {
                 r#"{"keytype":"SCHEMA","subject":"c","version":1,"magic":1}"#,
                 r#"{"subject":"c","version":1,"id":5,"schema":"\"string\"","deleted":false}"#,
             ),
-            (r#"{"keytype":"CONTEXT","tenant":"default","context":"other","magic":0}"#, r#"{"context":"other"}"#),
+            (
+                r#"{"keytype":"CONTEXT","tenant":"default","context":".other","magic":0}"#,
+                r#"{"tenant":"default","context":".other"}"#,
+            ),
             (
                 r#"{"keytype":"CONFIG","subject":"a","magic":0}"#,
                 r#"{"subject":"a","compatibilityLevel":"NONE","alias":"z"}"#,
@@ -86,12 +89,14 @@ async fn a_log_that_confluent_wrote() {
         ],
     );
     let Some(registry) = Registry::start("exchange-theirs").await else { return };
-    assert_eq!(registry.get("/subjects?deleted=true").await.1, json!(["a", "b"]));
-    assert_eq!(registry.get("/subjects").await.1, json!(["a"]));
+    assert_eq!(registry.get("/subjects?deleted=true").await.1, json!([":.other:a", "a", "b"]));
+    assert_eq!(registry.get("/subjects").await.1, json!([":.other:a", "a"]));
+    assert_eq!(registry.get("/contexts").await.1, json!([".", ".other"]));
+    assert_eq!(registry.get("/schemas/ids/1?subject=:.other:").await.1["schema"], "\"bytes\"");
     assert_eq!(registry.get("/config").await.1, json!({ "compatibilityLevel": "FULL" }));
     assert_eq!(registry.get("/config/a").await.1, json!({ "alias": "z", "compatibilityLevel": "NONE" }));
     assert_eq!(registry.get("/mode/d").await.1, json!({ "mode": "READONLY" }));
-    assert_eq!(registry.get("/mode/e").await.1, json!({ "mode": "READONLY" }));
+    assert_eq!(registry.get("/mode/e").await.1, json!({ "mode": "READONLY_OVERRIDE" }));
     assert_eq!(registry.get("/schemas/ids/5/versions").await.1, json!([{ "subject": "a", "version": 1 }]));
     let (_, second) = registry.get("/subjects/a/versions/2").await;
     assert_eq!(
@@ -139,6 +144,11 @@ async fn the_log_as_we_write_it() {
     registry.delete("/subjects/b/versions/1").await;
     registry.delete("/subjects/a").await;
     registry.delete("/subjects/a?permanent=true").await;
+    // A context is named before its first schema, and its ids are kept with the others when a schema goes.
+    registry.post("/subjects/:.x:j/versions", &json!({ "schema": " { } ", "schemaType": "JSON" })).await;
+    registry.delete("/subjects/:.x:j").await;
+    registry.delete("/subjects/:.x:j?permanent=true").await;
+    registry.delete("/contexts/:.x:").await;
     let expect = [
         (
             r#"{"keytype":"SCHEMA","subject":"a","version":1,"magic":1}"#,
@@ -164,6 +174,19 @@ async fn the_log_as_we_write_it() {
         (r#"{"keytype":"SCHEMA","subject":"a","version":1,"magic":1}"#, ""),
         (r#"{"keytype":"MODE","subject":"a","magic":0}"#, ""),
         (r#"{"keytype":"CONFIG","subject":"a","magic":0}"#, ""),
+        (
+            r#"{"keytype":"CONTEXT","tenant":"default","context":".x","magic":0}"#,
+            r#"{"tenant":"default","context":".x"}"#,
+        ),
+        (
+            r#"{"keytype":"SCHEMA","subject":":.x:j","version":1,"magic":1}"#,
+            r#"{"subject":":.x:j","version":1,"id":1,"schemaType":"JSON","schema":"{}","deleted":false}"#,
+        ),
+        (r#"{"keytype":"DELETE_SUBJECT","subject":":.x:j","magic":0}"#, r#"{"subject":":.x:j","version":1}"#),
+        (r#"{"keytype":"NOOP","magic":0}"#, r#"{"maxId":3,"contexts":{".x":1}}"#),
+        (r#"{"keytype":"SCHEMA","subject":":.x:j","version":1,"magic":1}"#, ""),
+        (r#"{"keytype":"NOOP","magic":0}"#, r#"{"maxId":3,"contexts":{".x":1}}"#),
+        (r#"{"keytype":"CONTEXT","tenant":"default","context":".x","magic":0}"#, ""),
     ];
     let expect: Vec<(String, String)> = expect.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     assert_eq!(read(&cluster, "exchange-ours"), expect);

@@ -97,6 +97,10 @@ fn wrong_settings_exit_with_64() {
     check(&["--nonsense"], 64, "--nonsense");
     check(&["--kafka-property", "acks=0"], 64, "acks");
     check(&["--log-format", "xml"], 64, "--log-format");
+    check(&["--users", "nowhere"], 64, "--users: nowhere");
+    let users = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(users.path(), "alice:hush\n").unwrap();
+    check(&["--users", users.path().to_str().unwrap()], 64, "line 1: the hash is not bcrypt's");
     check(&["--help"], 0, "--kafka");
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
 
 mod apicurio;
+mod auth;
 mod cases;
 mod clients;
 mod exchange;
