@@ -33,7 +33,7 @@ pub fn run(arguments: &Apply) -> Result<Exit, Failure> {
     let files = load_all(&arguments.paths)?;
     let wanted = usable(&files)?;
     let kafka = Kafka::connect(&arguments.kafka)?;
-    let registry = Registry::new(&arguments.registry.registry)?;
+    let registry = Registry::of(&arguments.registry)?;
     let steps = compare(&wanted, &kafka, &registry)?;
     if steps.is_empty() {
         say(format_args!("nothing to do: the cluster is as {} ask", count(files.len() as u64, "contract")));

@@ -59,6 +59,9 @@ pub struct RegistryArgs {
     /// Base URL of the schema registry.
     #[arg(long, env = "WEIR_REGISTRY", default_value = "http://127.0.0.1:8081")]
     pub registry: String,
+    /// File with one line of user:password, for a registry that asks for them.
+    #[arg(long, env = "WEIR_REGISTRY_CREDENTIALS", value_name = "FILE")]
+    pub registry_credentials: Option<PathBuf>,
 }
 
 /// `weir lint`.
@@ -300,6 +303,9 @@ pub struct Up {
     /// Base URL of a schema registry that runs already; without it ours is started.
     #[arg(long, env = "WEIR_REGISTRY")]
     pub registry: Option<String>,
+    /// File with one line of user:password, for a registry of --registry that asks for them.
+    #[arg(long, env = "WEIR_REGISTRY_CREDENTIALS", value_name = "FILE")]
+    pub registry_credentials: Option<PathBuf>,
     /// Address of the embedded broker.
     #[arg(long, default_value = "127.0.0.1:9092")]
     pub broker_listen: SocketAddr,

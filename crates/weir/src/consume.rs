@@ -28,7 +28,7 @@ const UNREADABLE: u32 = 5;
 /// [`Failure`] when Kafka or the registry cannot be reached. A record that cannot be decoded is shown, not a failure.
 pub fn run(arguments: &Consume) -> Result<Exit, Failure> {
     let kafka = Kafka::connect(&arguments.kafka)?;
-    let registry = Registry::new(&arguments.registry.registry)?;
+    let registry = Registry::of(&arguments.registry)?;
     let interrupt = Interrupt::listen()?;
     let decoder = Decoder::new(&registry, if arguments.avro_json { JsonForm::Avro } else { JsonForm::Plain });
     let count = kafka.admin().partitions(&arguments.topic).map_err(|error| kafka.failure(error))?;

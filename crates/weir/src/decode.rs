@@ -139,6 +139,8 @@ pub fn now() -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use weir_registry::Auth;
+
     use super::*;
     use weir_pump::Timestamp as RecordTime;
 
@@ -156,7 +158,7 @@ mod tests {
     #[test]
     fn what_carries_no_schema_id_is_shown_without_asking_anybody() {
         // Nobody listens there: a question would fail.
-        let registry = Registry::new("http://127.0.0.1:1").unwrap();
+        let registry = Registry::new("http://127.0.0.1:1", Auth::None).unwrap();
         let decoder = Decoder::new(&registry, JsonForm::Plain);
         let check = |key: Option<&[u8]>, value: Option<&[u8]>, expect: &str| {
             let record = record(key, value);

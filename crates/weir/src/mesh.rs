@@ -35,6 +35,8 @@ use crate::kafka::{Kafka, properties};
 use crate::output::{count, say};
 use crate::registry::Registry;
 
+pub use weir_registry::Auth;
+
 /// How long a service may take until it is ready.
 const START: Duration = Duration::from_secs(60);
 /// How long the enforcer may take to judge what is left when the company has stopped.
@@ -76,8 +78,8 @@ pub enum KafkaAt {
 pub enum RegistryAt {
     /// Ours, in this process; port 0 is a free one.
     Own(SocketAddr),
-    /// One that runs already and speaks Confluent's REST API; its base URL.
-    Running(String),
+    /// One that runs already and speaks Confluent's REST API; its base URL, and who asks it.
+    Running(String, Auth),
 }
 
 /// The retail company that emits events.
@@ -284,8 +286,8 @@ impl Starting<'_> {
         let cluster =
             ClusterConfig::new(&bootstrap, kafka_properties).map_err(|error| Failure::Usage(error.to_string()))?;
         let kafka = Kafka::reach(cluster)?;
-        let url = match &settings.registry {
-            RegistryAt::Running(url) => url.clone(),
+        let (url, auth) = match &settings.registry {
+            RegistryAt::Running(url, auth) => (url.clone(), auth.clone()),
             RegistryAt::Own(listen) => {
                 let mut config = schema_registry::Config::new(kafka.config().clone());
                 config.listen = *listen;
@@ -300,16 +302,17 @@ impl Starting<'_> {
                 if !ready("the schema registry", self.cancelled, || service.is_ready(), String::new)? {
                     return Ok(None);
                 }
-                url
+                (url, Auth::None)
             }
         };
-        let registry = Registry::new(&url)?;
+        let registry = Registry::new(&url, auth.clone())?;
         let steps = apply(&self.files, &kafka, &registry)?;
         say(format_args!("{} applied in {}", count(self.files.len() as u64, "contract"), count(steps as u64, "step")));
         let mut config = contract_enforcer::config::Config::new(kafka.config().clone(), &url)
             .map_err(|error| Failure::Usage(error.to_string()))?;
         config.listen = settings.enforcer_listen;
         config.static_members = true;
+        config.registry_auth = auth;
         let enforcer = runtime.block_on(Enforcer::start(config)).with_context(|| {
             let listen = settings.enforcer_listen;
             format!("the contract-enforcer cannot start at {listen}; choose another address with --enforcer-listen")

@@ -47,7 +47,7 @@ pub fn run(arguments: &Produce) -> Result<Exit, Failure> {
     let topic = arguments.topic.as_deref().or(object.landing()).unwrap_or(object.topic());
     let mut events = Events::open(&arguments.file, arguments.format, object.schema())?;
     let kafka = Kafka::connect(&arguments.kafka)?;
-    let registry = Registry::new(&arguments.registry.registry)?;
+    let registry = Registry::of(&arguments.registry)?;
     if kafka.admin().partitions(topic).map_err(|error| kafka.failure(error))?.is_none() {
         return Err(Failure::No(format!("topic {topic} does not exist; run `weir apply` first")));
     }

@@ -1,14 +1,17 @@
 //! The schema registry for a command: `weir_registry`, waited for, with failures that have an exit code.
 
+use std::fs;
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
-use weir_registry::{Answer, Compatibility, Config, Registered, RequestError, Resolution, Resolved, SchemaId};
+use weir_registry::{Answer, Auth, Compatibility, Config, Registered, RequestError, Resolution, Resolved, SchemaId};
 
 use crate::Failure;
+use crate::args::RegistryArgs;
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(6);
@@ -22,17 +25,36 @@ pub struct Registry {
     runtime: Runtime,
 }
 
+/// The credentials in a file, if one is named.
+///
+/// # Errors
+/// [`Failure::Usage`] when it cannot be read or does not hold a user and a password.
+pub fn credentials(file: Option<&Path>) -> Result<Auth, Failure> {
+    let Some(file) = file else { return Ok(Auth::None) };
+    let failed = |reason: String| Failure::Usage(format!("--registry-credentials {}: {reason}", file.display()));
+    let text = fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+    Auth::basic(&text).map_err(|error| failed(error.to_string()))
+}
+
 impl Registry {
+    /// The registry that a command line names.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when the address or the file of credentials cannot be used.
+    pub fn of(arguments: &RegistryArgs) -> Result<Registry, Failure> {
+        Registry::new(&arguments.registry, credentials(arguments.registry_credentials.as_deref())?)
+    }
+
     /// Nothing is asked yet.
     ///
     /// # Errors
     /// [`Failure::Usage`] when `address` is no http or https URL.
-    pub fn new(address: &str) -> Result<Registry, Failure> {
+    pub fn new(address: &str, auth: Auth) -> Result<Registry, Failure> {
         // The one thread fetches in the background what the command's own thread waits for.
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().context("no runtime")?;
         let mut config = Config::new([address]);
-        (config.timeout, config.attempts) = (TIMEOUT, ATTEMPTS);
+        (config.timeout, config.attempts, config.auth) = (TIMEOUT, ATTEMPTS, auth);
         let client = weir_registry::Registry::new(config, runtime.handle().clone())
             .map_err(|error| Failure::Usage(format!("--registry: {error}")))?;
         Ok(Registry { address: address.trim_end_matches('/').to_owned(), client, runtime })
@@ -120,7 +142,8 @@ impl Registry {
     pub fn unreachable(&self, reason: &str) -> Failure {
         let address = &self.address;
         Failure::Unreachable(format!(
-            "the schema registry at {address} cannot be reached ({reason}); start it or correct --registry"
+            "the schema registry at {address} cannot be reached ({reason}); start it or correct --registry, or \
+             --registry-credentials where it asks for a password"
         ))
     }
 }
@@ -132,16 +155,27 @@ mod tests {
     #[test]
     fn an_address_must_be_a_url() {
         for address in ["127.0.0.1:8081", "", "ftp://host"] {
-            let failure = Registry::new(address).err().unwrap();
+            let failure = Registry::new(address, Auth::None).err().unwrap();
             assert_eq!(failure.exit(), crate::Exit::Usage, "{address}: {failure}");
         }
+    }
+
+    #[test]
+    fn a_file_of_credentials_must_be_one() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let check = |path: &Path, part: &str| {
+            let failure = credentials(Some(path)).unwrap_err();
+            assert!(failure.exit() == crate::Exit::Usage && failure.to_string().contains(part), "{failure}");
+        };
+        check(Path::new("/nowhere/at/all"), "--registry-credentials /nowhere/at/all");
+        check(file.path(), "user:password");
     }
 
     #[test]
     fn a_registry_that_is_away_is_named_with_its_address() {
         // A port that was free a moment ago: nobody listens there.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let registry = Registry::new(&format!("http://127.0.0.1:{port}/")).unwrap();
+        let registry = Registry::new(&format!("http://127.0.0.1:{port}/"), Auth::None).unwrap();
         let address = format!("the schema registry at http://127.0.0.1:{port} cannot be reached");
         for failure in [registry.versions("s").unwrap_err(), registry.resolve(SchemaId::Id(1)).unwrap_err()] {
             assert_eq!(failure.exit(), crate::Exit::Unreachable);

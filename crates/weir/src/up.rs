@@ -13,6 +13,7 @@ use crate::args::Up;
 use crate::interrupt::Interrupt;
 use crate::mesh::{Books, Company, KafkaAt, Mesh, RegistryAt, Settings};
 use crate::output::{Out, say};
+use crate::registry::credentials;
 use crate::{Exit, Failure};
 use table::render;
 
@@ -29,7 +30,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// [`Failure`] when a service cannot start or ends by itself. What was received is then still committed or undone.
 pub fn run(arguments: &Up) -> Result<Exit, Failure> {
     let interrupt = Interrupt::listen()?;
-    let settings = settings(arguments);
+    let settings = settings(arguments)?;
     let Some(mut mesh) = Mesh::start_unless(&settings, &|| interrupt.asked())? else { return Ok(Exit::Done) };
     let mut out = Out::new();
     let shown = watch(&mesh, arguments, &interrupt, &mut out);
@@ -41,7 +42,7 @@ pub fn run(arguments: &Up) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn settings(arguments: &Up) -> Settings {
+fn settings(arguments: &Up) -> Result<Settings, Failure> {
     let kafka = match &arguments.kafka {
         Some(bootstrap) => {
             KafkaAt::Running { bootstrap: bootstrap.clone(), properties: arguments.kafka_properties.clone() }
@@ -59,17 +60,17 @@ fn settings(arguments: &Up) -> Settings {
         }
     };
     let registry = match &arguments.registry {
-        Some(url) => RegistryAt::Running(url.clone()),
+        Some(url) => RegistryAt::Running(url.clone(), credentials(arguments.registry_credentials.as_deref())?),
         None => RegistryAt::Own(arguments.registry_listen),
     };
     let company = Company { rate: arguments.rate, broken: arguments.broken, seed: arguments.seed };
-    Settings {
+    Ok(Settings {
         kafka,
         registry,
         enforcer_listen: arguments.enforcer_listen,
         contracts: arguments.contracts.clone(),
         company: (company.rate > 0).then_some(company),
-    }
+    })
 }
 
 /// What became of everything.

@@ -1,10 +1,13 @@
 //! What the enforcer is told on its command line, made into something valid before anything is started.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
 use weir_kafka::{ClusterConfig, Lane};
+use weir_registry::Auth;
 
 /// The settings as they are written. Each can also be given as an environment variable.
 #[derive(Debug, Clone, Parser)]
@@ -22,6 +25,9 @@ pub struct Raw {
     /// Base URL of the schema registry.
     #[arg(long, env = "WEIR_REGISTRY")]
     pub registry: String,
+    /// File with one line of user:password, for a registry that asks for them.
+    #[arg(long, env = "WEIR_REGISTRY_CREDENTIALS", value_name = "FILE")]
+    pub registry_credentials: Option<PathBuf>,
     /// Address of /metrics, /health/live, /health/ready and /contracts.
     #[arg(long, env = "WEIR_ENFORCER_LISTEN", default_value = "127.0.0.1:9464")]
     pub listen: SocketAddr,
@@ -62,6 +68,8 @@ pub struct Config {
     pub cluster: ClusterConfig,
     /// Base URL of the schema registry, without a trailing slash.
     pub registry: String,
+    /// Who asks the registry.
+    pub registry_auth: Auth,
     /// Where metrics and health are served.
     pub listen: SocketAddr,
     /// The consumer group.
@@ -89,6 +97,9 @@ pub enum ConfigError {
     /// The registry's address is none.
     #[error("--registry {0} is no http or https URL; give one such as http://127.0.0.1:8081")]
     Registry(String),
+    /// The registry's credentials cannot be had.
+    #[error("--registry-credentials {0}: {1}")]
+    Credentials(String, String),
     /// A name that Kafka would refuse.
     #[error("--{0} {1:?} must be 1 to 200 letters, digits, dots, dashes or underscores; change it")]
     Name(&'static str, String),
@@ -113,6 +124,7 @@ impl Config {
         Ok(Config {
             cluster,
             registry: url.to_owned(),
+            registry_auth: Auth::None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             group: "contract-enforcer".to_owned(),
             instance: "0".to_owned(),
@@ -152,7 +164,13 @@ impl TryFrom<Raw> for Config {
         });
         let properties = properties.collect::<Result<Vec<_>, _>>()?;
         let defaults = Config::new(ClusterConfig::new(&raw.kafka, properties)?.with_lane(raw.lane), &raw.registry)?;
+        let auth = raw.registry_credentials.map_or(Ok(Auth::None), |file| {
+            let failed = |reason: String| ConfigError::Credentials(file.display().to_string(), reason);
+            let text = fs::read_to_string(&file).map_err(|error| failed(error.to_string()))?;
+            Auth::basic(&text).map_err(|error| failed(error.to_string()))
+        });
         Ok(Config {
+            registry_auth: auth?,
             listen: raw.listen,
             group: raw.group,
             instance: raw.instance,

@@ -89,7 +89,9 @@ impl Enforcer {
             (Arc::new(Contracts::default()), Arc::new(Metrics::default()), Health::new());
         health.set("contracts", "not read yet");
         health.set("kafka", "not connected yet");
-        let registry = Registry::new(weir_registry::Config::new([config.registry.clone()]), Handle::current())?;
+        let mut at = weir_registry::Config::new([config.registry.clone()]);
+        at.auth = config.registry_auth.clone();
+        let registry = Registry::new(at, Handle::current())?;
 
         let mut settings = PumpConfig::new(&config.group, &config.instance);
         settings.workers = config.workers;

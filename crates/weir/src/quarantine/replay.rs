@@ -68,7 +68,7 @@ pub fn run(arguments: &QuarantineReplay) -> Result<Exit, Failure> {
     let (product, quarantine) = names(&arguments.selection.topic);
     let kafka = Kafka::connect(&arguments.selection.kafka)?;
     exists(&kafka, &quarantine)?;
-    let registry = Registry::new(&arguments.selection.registry.registry)?;
+    let registry = Registry::of(&arguments.selection.registry)?;
     let object = governing(&kafka, &product)?;
     let limit = limit(&kafka, &product)?;
     let interrupt = Interrupt::listen()?;
@@ -358,7 +358,7 @@ mod tests {
         let selection = Selection {
             topic: "t".to_owned(),
             kafka: KafkaArgs { kafka: String::new(), kafka_properties: Vec::new() },
-            registry: RegistryArgs { registry: String::new() },
+            registry: RegistryArgs { registry: String::new(), registry_credentials: None },
             code: code.map(str::to_owned),
             rule: None,
         };

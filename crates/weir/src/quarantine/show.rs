@@ -31,7 +31,7 @@ pub fn run(arguments: &QuarantineShow) -> Result<Exit, Failure> {
     let (_, quarantine) = names(&arguments.topic);
     let kafka = Kafka::connect(&arguments.kafka)?;
     exists(&kafka, &quarantine)?;
-    let registry = Registry::new(&arguments.registry.registry)?;
+    let registry = Registry::of(&arguments.registry)?;
     let missing = || {
         Failure::Usage(format!(
             "{quarantine} has no event at {partition}:{offset}; `weir quarantine list {}` shows which ones it has",

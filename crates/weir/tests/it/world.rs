@@ -1,11 +1,12 @@
 //! One Kafka with a schema registry and, where asked for, an enforcer, and what is needed to look into it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use contract_enforcer::Enforcer;
 use contract_enforcer::config::{Config, Raw};
-use schema_registry::Service;
+use schema_registry::{Service, Users};
 use tokio::runtime::Runtime;
 use weir_kafka::{Admin, ClusterConfig, Read, ReadOptions, Reader, Record};
 use weir_testkit::kafka::Cluster;
@@ -22,6 +23,8 @@ pub struct World {
     runtime: Runtime,
     pub bootstrap: String,
     pub registry: String,
+    /// File of the credentials that the registry asks for, if it does.
+    pub credentials: Option<String>,
     pub config: ClusterConfig,
     pub admin: Admin,
     // Last: what runs on it goes first.
@@ -31,21 +34,40 @@ pub struct World {
 impl World {
     /// Kafka and registry. `None`, said on stderr, where there is no Kafka.
     pub fn start() -> Option<World> {
+        World::start_with(None)
+    }
+
+    /// The same with a registry that admits only these users.
+    pub fn start_with(users: Option<Users>) -> Option<World> {
         let cluster = Cluster::start()?;
         let bootstrap = cluster.bootstrap();
         let config = ClusterConfig::new(&bootstrap, [("client.id", "test")]).unwrap();
         let runtime = Runtime::new().unwrap();
-        let service = runtime.block_on(Service::start(schema_registry::Config::new(config.clone()))).unwrap();
+        let settings =
+            schema_registry::Config { users: users.map(Arc::new), ..schema_registry::Config::new(config.clone()) };
+        let service = runtime.block_on(Service::start(settings)).unwrap();
         wait_for(PATIENCE, "the registry", || service.is_ready());
         let registry = format!("http://{}", service.address());
         let admin = Admin::new(&config).unwrap();
         let service = Some(service);
-        Some(World { enforcer: None, service, runtime, bootstrap, registry, config, admin, _cluster: cluster })
+        Some(World {
+            enforcer: None,
+            service,
+            runtime,
+            bootstrap,
+            registry,
+            credentials: None,
+            config,
+            admin,
+            _cluster: cluster,
+        })
     }
 
     /// Starts an enforcer and waits until it is ready.
     pub fn enforce(&mut self) {
         let line = ["enforcer", "--kafka", &self.bootstrap, "--registry", &self.registry, "--listen", "127.0.0.1:0"];
+        let credentials = self.credentials.iter().flat_map(|file| ["--registry-credentials", file]);
+        let line: Vec<&str> = line.into_iter().chain(credentials).collect();
         let config = Config::try_from(Raw::try_parse_from(line).unwrap()).unwrap();
         let enforcer = self.runtime.block_on(Enforcer::start(config)).unwrap();
         wait_for(PATIENCE, "the enforcer", || enforcer.health.is_ready());
@@ -54,7 +76,9 @@ impl World {
 
     /// Runs a command against this world.
     pub fn weir(&self, arguments: &[&str]) -> Ran {
-        weir(&[arguments, &self.addresses()].concat())
+        let credentials = self.credentials.iter().flat_map(|file| ["--registry-credentials", file]);
+        let arguments: Vec<&str> = arguments.iter().copied().chain(self.addresses()).chain(credentials).collect();
+        weir(&arguments)
     }
 
     /// The arguments that name this world.
