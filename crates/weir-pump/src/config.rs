@@ -35,6 +35,8 @@ pub struct PumpConfig {
     pub instance: String,
     /// Whether a worker is a static member of the group (KIP-345), named like its transactional id: after a crash its successor has
     /// the partitions at once, not after the session timeout. When the process ends for good the others wait for as long.
+    /// Not with [`GroupProtocol::Cooperative`]: a group that dies between the two steps of its rebalance comes back, all members
+    /// with the names they had, to the assignment of the first step, in which the partitions that were to move belong to nobody.
     pub static_members: bool,
     /// How many worker threads. More than there are partitions are of no use.
     pub workers: usize,
@@ -89,6 +91,12 @@ impl PumpConfig {
         if self.workers == 0 {
             return refuse("workers", "must be at least 1");
         }
+        if self.static_members && self.protocol == GroupProtocol::Cooperative {
+            return refuse(
+                "static members",
+                "need the eager protocol, or a crash in a rebalance leaves partitions to nobody",
+            );
+        }
         if self.transaction_timeout >= self.session_timeout {
             return refuse(
                 "transaction timeout",
@@ -114,4 +122,20 @@ pub struct Hung {
     pub workers: usize,
     /// How long they were given.
     pub deadline: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn static_members_killed_between_the_steps_of_a_cooperative_rebalance_left_a_partition_to_nobody() {
+        let check = |protocol, expect: bool| {
+            let config = PumpConfig { static_members: true, protocol, ..PumpConfig::new("g", "i") };
+            assert_eq!(config.validate().is_ok(), expect, "{protocol:?}");
+        };
+        check(GroupProtocol::Cooperative, false);
+        check(GroupProtocol::Eager, true);
+        check(GroupProtocol::Consumer, true);
+    }
 }

@@ -25,7 +25,7 @@ use axum::{Json, Router, routing::get};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use weir_kafka::{ClusterConfig, Pump, PumpConfig, Read, ReadOptions, Reader, Until};
-use weir_pump::Ledger;
+use weir_pump::{GroupProtocol, Ledger};
 use weir_registry::Registry;
 use weir_telemetry::{Health, Server};
 
@@ -96,6 +96,9 @@ impl Enforcer {
         let mut settings = PumpConfig::new(&config.group, &config.instance);
         settings.workers = config.workers;
         settings.static_members = config.static_members;
+        if config.static_members {
+            settings.protocol = GroupProtocol::Eager;
+        }
         settings.commit_interval = config.commit_interval;
         settings.stall_backoff = STALL_BACKOFF;
         settings.session_timeout = config.session_timeout;
