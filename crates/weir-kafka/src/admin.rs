@@ -22,6 +22,7 @@ use crate::Error;
 use crate::config::ClusterConfig;
 use crate::context::Quiet;
 use crate::error::is_away;
+use crate::writer::NO_TOPIC;
 
 /// How many topics are described in one request.
 const DESCRIBED: usize = 64;
@@ -111,9 +112,8 @@ impl Admin {
     /// # Errors
     /// [`Error::Unavailable`] if it does not, within the timeout.
     pub fn ping(&self) -> Result<(), Error> {
-        // A topic that cannot exist keeps the answer small on a cluster of many topics.
         self.reader
-            .fetch_metadata(Some("weir.ping"), self.timeout)
+            .fetch_metadata(Some(NO_TOPIC), self.timeout)
             .map(drop)
             .map_err(|e| Error::of("reach the cluster", &e))
     }

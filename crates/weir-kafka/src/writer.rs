@@ -25,6 +25,9 @@ use crate::{Error, Outgoing};
 /// doubles the processor time per record.
 pub(crate) const DRAIN_PAUSE: Duration = Duration::from_micros(200);
 
+/// A topic that cannot exist, to ask about: it keeps the answer small on a cluster of many topics.
+pub(crate) const NO_TOPIC: &str = "weir.ping";
+
 /// What became of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
@@ -115,6 +118,12 @@ fn drain(producer: &BaseProducer<Deliveries>, deadline: Instant) -> bool {
         thread::sleep(DRAIN_PAUSE);
     }
     true
+}
+
+/// Waits until a broker answers a producer that is to become transactional, no longer than `limit`. Whatever comes of it, `init_transactions`
+/// finds out by itself, but it would look for a coordinator before there is any connection, and look again after half a second only.
+pub(crate) fn await_broker<C: ProducerContext>(producer: &BaseProducer<C>, limit: Duration) {
+    drop(producer.client().fetch_metadata(Some(NO_TOPIC), limit));
 }
 
 /// Aborts a transaction, however long that takes, unless told to give up.
@@ -244,6 +253,7 @@ impl TransactionalWriter {
             .set("transaction.timeout.ms", timeout.as_millis().to_string())
             .create_with_context(Deliveries::default())
             .map_err(|e| TransactionError::of("open", &e))?;
+        await_broker(&producer, timeout);
         producer.init_transactions(timeout).map_err(|e| TransactionError::of("open", &e))?;
         Ok(TransactionalWriter { config: config.clone(), producer, timeout, sent: 0 })
     }

@@ -189,6 +189,8 @@ impl Connecting {
         if admin.partitions(topic).map_err(text)? != Some(1) {
             return Err(format!("topic {topic} must have one partition; give another topic"));
         }
+        // To close its clients takes 0.2 s, for which nothing here has to wait.
+        thread::spawn(move || drop(admin));
         let limit = setting("max.message.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(1 << 20);
         let options = ReadOptions { until: Until::Live, ..ReadOptions::default() };
         Ok((Reader::open(cluster, topic, options).map_err(text)?, usize::saturating_sub(limit, BATCH_OVERHEAD)))

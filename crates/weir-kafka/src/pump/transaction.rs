@@ -14,7 +14,7 @@ use weir_pump::WorkerState;
 use super::context::{MemberContext, ProducerSide, Undelivered};
 use super::shared::Shared;
 use crate::error::{code_of, is_fence};
-use crate::writer::{DRAIN_PAUSE, abort_and_poll};
+use crate::writer::{DRAIN_PAUSE, abort_and_poll, await_broker};
 
 /// What a batch may take at most, as librdkafka ships it.
 pub(super) const BATCH_SIZE: usize = 1_000_000;
@@ -123,6 +123,7 @@ impl<'s> Transaction<'s> {
         self.batch_size = self.wanted_batch_size();
         let config = producer_config(self.shared, self.worker, self.batch_size);
         let producer: Native = config.create_with_context(ProducerSide::default())?;
+        await_broker(&producer, Duration::from_secs(2));
         // A retriable error (the coordinator is loading, a broker is away) is for the same producer to try again.
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
