@@ -19,9 +19,10 @@ pub mod slot;
 mod text;
 mod trusted;
 pub mod walk;
+pub mod write;
 
 pub use compat::{Incompatibility, IncompatibilityKind, can_read};
-pub use encode::{EncodeError, encode_default, encode_into, from_json};
+pub use encode::{EncodeError, encode_default, encode_into, from_json, put_blob, put_long};
 pub use fault::{Fault, FaultKind};
 pub use json::{JsonForm, to_json};
 pub use read::Limits;
@@ -29,3 +30,4 @@ pub use row::{row_to_json, text_to_json};
 pub use schema::{Field, Kind, Logical, Node, NodeId, Schema, SchemaError};
 pub use slot::{Entries, FieldPath, Items, Region, Slot, Utf8, recycle};
 pub use walk::{Walker, WalkerError};
+pub use write::SchemaWriter;
