@@ -12,6 +12,7 @@ mod cursor;
 pub mod encode;
 pub mod fault;
 pub mod json;
+mod parts;
 pub mod read;
 pub mod row;
 pub mod schema;
