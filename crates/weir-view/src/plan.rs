@@ -906,7 +906,7 @@ impl Plan {
         }
         line("operator", &self.operator);
         line("key", &if output.key.is_empty() { "not of the value".to_owned() } else { output.key.join(", ") });
-        line("co-partitioned", &format!(" {}", self.copartitioned));
+        line("copartitioned", &self.copartitioned);
         line("repartition", "none");
         line("state", &self.state);
         for field in &self.lineage {

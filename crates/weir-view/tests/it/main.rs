@@ -1,0 +1,5 @@
+//! The language and its operators: cases as files, the views of the retail mesh, and random histories against an oracle.
+
+mod cases;
+mod oracle;
+mod retail;
