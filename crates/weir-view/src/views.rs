@@ -81,8 +81,11 @@ pub fn plan_all(products: Vec<Relation>, files: &[ViewFile]) -> (Vec<Option<Plan
     (plans, found)
 }
 
+/// The key and the value of a record.
+type Pair = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 #[derive(Default)]
-struct Collected(Vec<(Option<Vec<u8>>, Option<Vec<u8>>)>);
+struct Collected(Vec<Pair>);
 
 impl Emit for Collected {
     fn emit(&mut self, output: Output<'_>) {
@@ -150,8 +153,8 @@ impl Test {
         if expected == out.0 {
             return Ok(());
         }
-        let show = |records: &[(Option<Vec<u8>>, Option<Vec<u8>>)]| {
-            let line = |(key, value): &(Option<Vec<u8>>, Option<Vec<u8>>)| {
+        let show = |records: &[Pair]| {
+            let line = |(key, value): &Pair| {
                 let value =
                     value.as_ref().map_or(Json::Null, |v| to_json(schema, v, JsonForm::Plain).unwrap_or_default());
                 let key = key.as_ref().map(|k| String::from_utf8_lossy(k).into_owned());

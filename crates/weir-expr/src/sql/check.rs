@@ -11,7 +11,8 @@ use crate::number::Decimal;
 use crate::program::{Input, Program};
 use crate::read::Read;
 use crate::sql::cast::{self, Cast};
-use crate::sql::func::{self, FUNCTIONS, Func};
+use crate::sql::forms::{self, FUNCTIONS};
+use crate::sql::func::{self, Func};
 use crate::sql::run::Op;
 use crate::sql::{Binary, Column, Expr, Kind, SqlType as T, Unit};
 use crate::value::{Budget, Value};
@@ -493,7 +494,7 @@ impl Checker<'_> {
             _ => None,
         };
         let columns: Vec<Column> = given.iter().map(|g| g.column.clone()).collect();
-        match func::resolve(name, &columns, literal.as_deref(), self.salt) {
+        match forms::resolve(name, &columns, literal.as_deref(), self.salt) {
             Some((function, want, column)) => {
                 let given: Vec<_> = given.into_iter().zip(&want).map(|(g, w)| self.cast(g, &w.ty)).collect();
                 Ok(made(Op::Func(function), given, at, column.ty, column.nullable))

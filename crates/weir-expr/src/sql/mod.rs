@@ -10,6 +10,7 @@ mod cast;
 mod check;
 mod column;
 mod encode;
+mod forms;
 mod func;
 mod hash;
 mod run;
@@ -18,7 +19,7 @@ mod text;
 pub use check::compile;
 pub use column::{Column, SqlType, Unit};
 pub use encode::encode;
-pub use func::{FUNCTIONS, is_mask};
+pub use forms::{FUNCTIONS, is_mask};
 pub(crate) use run::Op;
 
 use crate::error::Pos;
