@@ -83,8 +83,11 @@ fn report(out: &mut Out, found: &[Diagnostic], as_json: bool) -> Result<(), Fail
     Ok(())
 }
 
+/// What is wrong, and the view with its plan where it has one.
+type Loaded = (Vec<Diagnostic>, Option<(ViewFile, Plan)>);
+
 /// The view, planned over all contracts and views of the folders, and what is wrong with it or with what it reads.
-fn load(arguments: &ViewArgs) -> Result<(Vec<Diagnostic>, Option<(ViewFile, Plan)>), Failure> {
+fn load(arguments: &ViewArgs) -> Result<Loaded, Failure> {
     let mut found = Vec::new();
     let mut products = Vec::new();
     for file in load_all(&arguments.contracts)? {
