@@ -10,6 +10,7 @@
 mod aggregate;
 mod bytes;
 mod file;
+pub mod order;
 mod plan;
 mod projection;
 mod relation;

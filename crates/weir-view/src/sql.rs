@@ -1,6 +1,8 @@
 //! From text to the tree of a view's query. `sqlparser` parses; this is the only place that knows it. Whatever its tree
 //! holds and a view has no meaning for is an error with its place, never passed over.
 
+#[cfg(test)]
+mod tests;
 mod words;
 
 use sqlparser::ast as p;
@@ -13,8 +15,12 @@ use weir_expr::{ExprError, Pos};
 
 use words::{binary, interval, literal, names, source, sql_type};
 
-/// The longest text of a query, in bytes.
+/// In bytes.
 const LONGEST: usize = 64 << 10;
+/// The most words, numbers and signs of a query.
+const MOST_TOKENS: usize = 10_000;
+/// The stack for parsing. Memory that is not touched is not taken.
+const STACK: usize = 256 << 20;
 /// How deep expressions nest.
 const DEEPEST: u32 = 128;
 
@@ -29,13 +35,11 @@ pub(crate) struct Query {
     pub window: Option<(Window, Pos)>,
     pub having: Option<Expr>,
     pub partition: Option<Expr>,
-    /// `EMIT FINAL`.
     pub last: Option<Pos>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Item {
-    /// `*`, or `alias.*`.
     All(Option<String>, Pos),
     One(Expr, Option<String>),
 }
@@ -89,6 +93,18 @@ fn at(node: &impl Spanned) -> Pos {
 /// The first thing that is no SQL or that a view has no meaning for.
 pub(crate) fn parse(text: &str) -> Parsed<Query> {
     let start = Pos { line: 1, column: 1 };
+    // A long chain of operators is a deep tree, and the parser's tree is walked and dropped by recursion.
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("sql-parser".to_owned()).stack_size(STACK);
+        match thread.spawn_scoped(scope, || parse_here(text)) {
+            Ok(thread) => thread.join().unwrap_or_else(|_| fail(start, "the query could not be parsed; simplify it")),
+            Err(e) => fail(start, format!("no thread to parse the query: {e}")),
+        }
+    })
+}
+
+fn parse_here(text: &str) -> Parsed<Query> {
+    let start = Pos { line: 1, column: 1 };
     if text.len() > LONGEST {
         return fail(start, format!("the query is longer than {LONGEST} bytes; split it into several views"));
     }
@@ -96,6 +112,12 @@ pub(crate) fn parse(text: &str) -> Parsed<Query> {
     let tokens = Tokenizer::new(&dialect, text).tokenize_with_location();
     let mut tokens = tokens.map_err(|e| ExprError::new(pos(e.location), e.message))?;
     tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
+    if tokens.len() > MOST_TOKENS {
+        return fail(
+            start,
+            format!("the query has more than {MOST_TOKENS} words and signs; split it into several views"),
+        );
+    }
     while tokens.last().is_some_and(|t| t.token == Token::SemiColon) {
         tokens.pop();
     }
