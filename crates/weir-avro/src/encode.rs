@@ -110,7 +110,17 @@ fn encode(
     })
 }
 
-/// Appends a zigzag varint.
+/// Appends the bytes of a `string` or of `bytes`: their length and themselves.
+pub fn put_blob(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_long(out, bytes.len() as i64);
+    out.extend_from_slice(bytes);
+}
+
+/// Appends an `int` or a `long`: a zigzag varint, which also is the branch of a union or the symbol of an enum.
+pub fn put_long(out: &mut Vec<u8>, n: i64) {
+    long(out, n);
+}
+
 pub(crate) fn long(out: &mut Vec<u8>, n: i64) {
     let mut rest = (n << 1 ^ n >> 63) as u64;
     while rest > 0x7f {

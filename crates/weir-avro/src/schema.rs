@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::slot::FieldPath;
 
 /// The largest number of nodes a schema may have; a larger one is refused.
-const MAX_NODES: usize = 1 << 16;
+pub(crate) const MAX_NODES: usize = 1 << 16;
 /// The most references a schema may come with.
 const MAX_REFERENCES: usize = 256;
 /// The stack for parsing. `apache-avro` recurses into every type and reference, by up to 20 KB a level where nothing is
@@ -170,9 +170,9 @@ pub enum Logical {
 /// A writer or reader schema, immutable, shared as `Arc<Schema>`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schema {
-    nodes: Box<[Node]>,
-    root: NodeId,
-    canonical: Box<str>,
+    pub(crate) nodes: Box<[Node]>,
+    pub(crate) root: NodeId,
+    pub(crate) canonical: Box<str>,
 }
 
 impl Schema {

@@ -152,6 +152,12 @@ impl<'a> Region<'a> {
         Items { schema, item, cursor: Cursor::new(self.bytes), left: 0 }
     }
 
+    /// The items of an array in order, each as its bytes. Empty for any other type.
+    pub fn item_bytes(self, schema: &'a Schema) -> impl Iterator<Item = &'a [u8]> {
+        let mut items = self.items(schema);
+        std::iter::from_fn(move || items.next_bytes())
+    }
+
     /// The entries of a map in order. Empty for any other type.
     pub fn entries(self, schema: &'a Schema) -> Entries<'a> {
         let value = match schema.node(self.node).kind {
@@ -193,10 +199,9 @@ pub struct Items<'a> {
     left: u64,
 }
 
-impl<'a> Iterator for Items<'a> {
-    type Item = Slot<'a>;
-
-    fn next(&mut self) -> Option<Slot<'a>> {
+impl<'a> Items<'a> {
+    /// Steps to the next item: its type.
+    fn step(&mut self) -> Option<NodeId> {
         let item = self.item?;
         if self.left == 0 {
             self.left = block(&mut self.cursor).ok()?.0;
@@ -206,6 +211,22 @@ impl<'a> Iterator for Items<'a> {
             }
         }
         self.left -= 1;
+        Some(item)
+    }
+
+    fn next_bytes(&mut self) -> Option<&'a [u8]> {
+        let item = self.step()?;
+        let from = self.cursor;
+        trusted::skip(self.schema, item, &mut self.cursor)?;
+        Some(self.cursor.since(from))
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Slot<'a>;
+
+    fn next(&mut self) -> Option<Slot<'a>> {
+        let item = self.step()?;
         trusted::value(self.schema, item, &mut self.cursor)
     }
 

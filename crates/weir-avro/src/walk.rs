@@ -67,6 +67,8 @@ enum Op {
     Record(u32),
     /// Anything else, which the general reader takes.
     Any,
+    /// No value: where in the payload the walk is, for the bytes of a field as they stand.
+    Mark,
 }
 
 impl Walker {
@@ -76,13 +78,35 @@ impl Walker {
     /// # Errors
     /// [`WalkerError::UnknownField`] for a path that does not lead through records to a field.
     pub fn new(schema: Arc<Schema>, wanted: &[FieldPath], limits: Limits) -> Result<Walker, WalkerError> {
-        for path in wanted {
+        Self::with_marks(schema, wanted, &[], limits)
+    }
+
+    /// Like [`Walker::new`], and two more slots for every path of `marks`, behind the wanted ones: the offsets in the
+    /// payload at which the field begins and ends, as [`Slot::Long`]. They stay [`Slot::Absent`] where a record on the
+    /// way is null. The bytes between them are the field as its writer wrote it, the branch of a union included.
+    ///
+    /// # Errors
+    /// As [`Walker::new`].
+    pub fn with_marks(
+        schema: Arc<Schema>,
+        wanted: &[FieldPath],
+        marks: &[FieldPath],
+        limits: Limits,
+    ) -> Result<Walker, WalkerError> {
+        for path in wanted.iter().chain(marks) {
             if schema.find(path).is_none() {
                 return Err(WalkerError::UnknownField(path.clone()));
             }
         }
-        let paths: Vec<(Vec<&str>, u32)> =
-            wanted.iter().enumerate().map(|(i, p)| (p.segments().collect(), i as u32)).collect();
+        let values =
+            wanted.iter().enumerate().map(|(i, p)| Path { left: p.segments().collect(), slot: i as u32, mark: false });
+        let first = wanted.len();
+        let bounds = marks.iter().enumerate().map(|(i, p)| Path {
+            left: p.segments().collect(),
+            slot: (first + 2 * i) as u32,
+            mark: true,
+        });
+        let paths: Vec<Path<'_>> = values.chain(bounds).collect();
         let mut blocks = Vec::new();
         let (root, whole) = match &schema.node(schema.root()).kind {
             Kind::Record { fields } => {
@@ -96,7 +120,7 @@ impl Walker {
                 (root, UNWANTED)
             }
         };
-        Ok(Walker { schema, root, whole, blocks, slots: wanted.len(), limits })
+        Ok(Walker { schema, root, whole, blocks, slots: wanted.len() + 2 * marks.len(), limits })
     }
 
     /// The schema the walker reads.
@@ -152,7 +176,7 @@ impl Walker {
             };
             // What starts with a number reads it here, so that the loop stays small: it is a length, an index or a value.
             let n = match step.op {
-                Op::Boolean | Op::Double | Op::Record(_) | Op::Any => 0,
+                Op::Boolean | Op::Double | Op::Record(_) | Op::Any | Op::Mark => 0,
                 _ => own.long()?,
             };
             match step.op {
@@ -178,6 +202,7 @@ impl Walker {
                 }
                 Op::Nullable(_) if n == 0 || n == 1 => {}
                 Op::Nullable(_) => return Err(FaultKind::UnionOutOfRange),
+                Op::Mark => put(Slot::Long(own.at() as i64)),
                 Op::Boolean => put(Slot::Bool(own.boolean()?)),
                 Op::Double => put(Slot::Double(f64::from_le_bytes(own.array()?))),
                 Op::Record(block) => {
@@ -202,30 +227,40 @@ impl Walker {
     }
 }
 
-/// The wanted fields below a type with their slots.
-type Paths<'p> = [(Vec<&'p str>, u32)];
+/// What is wanted below a type.
+struct Path<'p> {
+    /// The names that are left to it.
+    left: Vec<&'p str>,
+    /// Where it goes: the value, or the offset of its first byte with that behind its last byte in the slot after it.
+    slot: u32,
+    mark: bool,
+}
 
 /// The slot of the value itself.
-fn own_slot(paths: &Paths<'_>) -> u32 {
-    paths.iter().find(|(path, _)| path.is_empty()).map_or(UNWANTED, |(_, slot)| *slot)
+fn own_slot(paths: &[Path<'_>]) -> u32 {
+    paths.iter().find(|path| path.left.is_empty() && !path.mark).map_or(UNWANTED, |path| path.slot)
 }
 
 /// The steps of a record.
-fn record(schema: &Schema, fields: &[Field], paths: &Paths<'_>, blocks: &mut Vec<Block>) -> Block {
+fn record(schema: &Schema, fields: &[Field], paths: &[Path<'_>], blocks: &mut Vec<Block>) -> Block {
     let mut block = Block { levels: 1, ..Block::default() };
     for field in fields {
         let below: Vec<_> = paths
             .iter()
-            .filter(|(path, _)| path.first() == Some(&&*field.name))
-            .map(|(path, slot)| (path[1..].to_vec(), *slot))
+            .filter(|path| path.left.first() == Some(&&*field.name))
+            .map(|path| Path { left: path.left[1..].to_vec(), ..*path })
             .collect();
+        let marks = || below.iter().filter(|path| path.mark && path.left.is_empty());
+        let mark = |slot| Step { op: Op::Mark, slot, node: field.node };
+        block.steps.extend(marks().map(|path| mark(path.slot)));
         compile(schema, field.node, &below, &mut block, blocks);
+        block.steps.extend(marks().map(|path| mark(path.slot + 1)));
     }
     block
 }
 
 /// Appends the steps of a type.
-fn compile(schema: &Schema, node: NodeId, paths: &Paths<'_>, into: &mut Block, blocks: &mut Vec<Block>) {
+fn compile(schema: &Schema, node: NodeId, paths: &[Path<'_>], into: &mut Block, blocks: &mut Vec<Block>) {
     let (inner, nullable) = schema.non_null(node);
     let slot = own_slot(paths);
     let target = schema.node(inner);
@@ -237,7 +272,7 @@ fn compile(schema: &Schema, node: NodeId, paths: &Paths<'_>, into: &mut Block, b
         Kind::Bytes if !matches!(target.logical, Some(Logical::Uuid | Logical::BigDecimal)) => Op::Bytes,
         Kind::String if target.logical.is_none() => Op::String,
         Kind::Enum { .. } => Op::Enum,
-        Kind::Record { fields } if paths.iter().any(|(path, _)| !path.is_empty()) => {
+        Kind::Record { fields } if paths.iter().any(|path| !path.left.is_empty()) => {
             let block = record(schema, fields, paths, blocks);
             blocks.push(block);
             Op::Record(blocks.len() as u32 - 1)
@@ -256,4 +291,54 @@ fn compile(schema: &Schema, node: NodeId, paths: &Paths<'_>, into: &mut Block, b
     }
     into.steps.push(Step { op, slot, node: inner });
     into.values += 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{JsonForm, from_json};
+
+    /// What lies between the marks of a field is the field, wherever it lies, and parts side by side are one datum.
+    #[test]
+    fn marks_lie_around_the_bytes_of_a_field() {
+        let inner = r#"{"type":"record","name":"I","fields":[{"name":"x","type":["null","long"]},{"name":"y","type":"string"}]}"#;
+        let schema = Schema::parse(&format!(
+            r#"{{"type":"record","name":"R","fields":[{{"name":"a","type":"int"}},{{"name":"i","type":["null",{inner}]}},{{"name":"z","type":{{"type":"array","items":"int"}}}}]}}"#
+        ));
+        let schema = Arc::new(schema.unwrap());
+        let pair = Schema::of_parts(&[("l", &schema, schema.root(), false), ("r", &schema, schema.root(), true)]);
+        let pair = Arc::new(pair.unwrap());
+        let marks = ["l.a", "l.i.x", "l.i.y", "l.z", "r.i.y", "r", "l.i"].map(FieldPath::parse);
+        let walker = Walker::with_marks(Arc::clone(&pair), &marks[..1], &marks, Limits::default()).unwrap();
+        let check = |left: &str, right: Option<&str>, expect: [Option<&[u8]>; 7]| {
+            let encode =
+                |text: &str| from_json(&schema, &serde_json::from_str(text).unwrap(), JsonForm::Plain).unwrap();
+            let mut row = encode(left);
+            match right {
+                Some(right) => row.extend([vec![2], encode(right)].concat()),
+                None => row.push(0),
+            }
+            let mut slots = Vec::new();
+            walker.walk(&row, &mut slots).unwrap();
+            let found = slots[1..].chunks(2).map(|two| match two {
+                [Slot::Long(from), Slot::Long(to)] => Some(&row[*from as usize..*to as usize]),
+                _ => None,
+            });
+            assert_eq!(found.collect::<Vec<_>>(), expect);
+        };
+        check(
+            r#"{"a":3,"i":{"x":5,"y":"q"},"z":[1]}"#,
+            Some(r#"{"a":3,"i":null,"z":[]}"#),
+            [
+                Some(&[6]),
+                Some(&[2, 10]),
+                Some(&[2, b'q']),
+                Some(&[2, 2, 0]),
+                None,
+                Some(&[2, 6, 0, 0]),
+                Some(&[2, 2, 10, 2, b'q']),
+            ],
+        );
+        check(r#"{"a":-1,"i":null,"z":[]}"#, None, [Some(&[1]), None, None, Some(&[0]), None, Some(&[0]), Some(&[0])]);
+    }
 }

@@ -176,7 +176,7 @@ impl Binding {
     fn input<'a>(&'a self, test: &SlotTest, event: &Event<'a>, slots: &'a [Slot<'a>]) -> Input<'a> {
         let schema = if let SlotTest::ReaderProgram(_) = test { &self.object.schema } else { self.schema() };
         let key = if self.reads_key { self.key_slot(event) } else { Slot::Null };
-        Input { schema, slots, key, key_schema: None, headers: event.headers, now_ms: event.now_ms }
+        Input { key, headers: event.headers, now_ms: event.now_ms, ..Input::new(schema, slots) }
     }
 
     /// Reports a broken rule; an expression is asked again, for the error it may have ended with.

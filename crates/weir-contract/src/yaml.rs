@@ -7,7 +7,7 @@
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use std::collections::HashMap;
 
-use crate::diagnostic::{Findings, Place};
+use crate::diagnostic::{Diagnostic, Findings, Place};
 
 /// The largest text that is read, in bytes.
 pub const MAX_BYTES: usize = 4 << 20;
@@ -177,6 +177,13 @@ struct Open {
 
 /// A mapping's entries, the places of its keys, and the key that waits for its value.
 type OpenMap = (Vec<Entry>, HashMap<String, Place>, Option<(String, Place)>);
+
+/// Reads the one document of a text for a reader outside this crate; the findings are those of the file.
+pub fn read(text: &str, file: &str) -> (Option<Node>, Vec<Diagnostic>) {
+    let mut findings = Findings::new(file);
+    let node = parse(text, &mut findings);
+    (node, findings.finish())
+}
 
 /// Reads the one document of a text. Nothing comes back where the text is not YAML or breaks a bound.
 pub(crate) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {

@@ -18,6 +18,7 @@ use crate::loops::Loop;
 use crate::number::Decimal;
 use crate::program::Input;
 use crate::read::{Read, load};
+use crate::sql;
 use crate::time::{Part, Timestamp, Zone};
 use crate::value::{Budget, Map, Text, Value};
 
@@ -80,6 +81,8 @@ pub(crate) enum Op {
     Part(Box<Code>, Part, Zone),
     Call(Func, Box<[Code]>),
     Loop(Box<Loop>),
+    /// An operation of SQL.
+    Sql(sql::Op, Box<[Code]>),
 }
 
 /// What one evaluation is about.
@@ -104,7 +107,7 @@ pub(crate) type Outcome<T> = Result<T, EvalError>;
 
 impl<'s, 'a> Scope<'s, 'a> {
     #[inline]
-    fn slot(self, slot: u32) -> Slot<'a> {
+    pub(crate) fn slot(self, slot: u32) -> Slot<'a> {
         // The program has compared their number before.
         self.cx.input.slots.get(slot as usize).copied().unwrap_or(Slot::Absent)
     }
@@ -189,6 +192,7 @@ impl Code {
             Op::Arith(How::Double, ..) => Value::Double(self.double(s)?),
             Op::Arith(_, op, two) => arith::of_values(*op, two[0].eval(s)?, two[1].eval(s)?, budget).map_err(fail)?,
             Op::Negate(of) => arith::negate(&of.eval(s)?).map_err(fail)?,
+            Op::Sql(op, args) => self.sql(op, args, s)?,
             Op::Call(function, args) => self.call(*function, args, s)?,
             Op::Loop(inner) if inner.kind.makes_list() => self.collect(inner, s)?,
             Op::Not(_)

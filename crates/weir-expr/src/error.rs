@@ -34,7 +34,8 @@ pub struct ExprError {
 }
 
 impl ExprError {
-    pub(crate) fn new(at: Pos, message: impl Into<String>) -> ExprError {
+    /// An error at a place.
+    pub fn new(at: Pos, message: impl Into<String>) -> ExprError {
         ExprError { line: at.line, column: at.column, message: message.into() }
     }
 }

@@ -1,4 +1,4 @@
-//! One typed expression program over the slots of a walk; CEL is its first spelling.
+//! One typed expression program over the slots of a walk; CEL and SQL ([`sql`]) are its spellings.
 //!
 //! An expression is compiled once against an Avro schema and then evaluated for every event:
 //!
@@ -44,6 +44,7 @@ mod program;
 mod quick;
 mod read;
 mod show;
+pub mod sql;
 mod time;
 mod value;
 

@@ -141,12 +141,14 @@ impl Decimal {
         Some((up(self)?, up(other)?, scale))
     }
 
-    pub(crate) fn plus(self, other: Decimal) -> Option<Decimal> {
+    /// The exact result; `None` beyond 38 digits.
+    pub fn plus(self, other: Decimal) -> Option<Decimal> {
         let (a, b, scale) = self.aligned(other)?;
         Decimal::new(a.checked_add(b)?, scale)
     }
 
-    pub(crate) fn minus(self, other: Decimal) -> Option<Decimal> {
+    /// The exact result; `None` beyond 38 digits.
+    pub fn minus(self, other: Decimal) -> Option<Decimal> {
         self.plus(other.negated())
     }
 

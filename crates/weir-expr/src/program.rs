@@ -3,8 +3,8 @@
 use weir_avro::{Schema, Slot};
 
 use crate::check::check;
-use crate::code::{Code, Context, Scope};
-use crate::env::{Cost, Env, Type, Wanted};
+use crate::code::{Code, Context, Op, Scope};
+use crate::env::{Cost, Env, Limits, Type, Wanted};
 use crate::error::{EvalError, EvalErrorKind, ExprError, Pos};
 use crate::parser::parse;
 use crate::quick::Quick;
@@ -38,12 +38,16 @@ pub struct Input<'a> {
     pub headers: &'a [(&'a str, Option<&'a [u8]>)],
     /// The time to take for `now`, in milliseconds since the epoch.
     pub now_ms: i64,
+    /// The partition the record was read from.
+    pub partition: i32,
+    /// Its offset there.
+    pub offset: i64,
 }
 
 impl<'a> Input<'a> {
     /// An event without key and headers at the epoch.
     pub fn new(schema: &'a Schema, slots: &'a [Slot<'a>]) -> Input<'a> {
-        Input { schema, slots, key: Slot::Null, key_schema: None, headers: &[], now_ms: 0 }
+        Input { schema, slots, key: Slot::Null, key_schema: None, headers: &[], now_ms: 0, partition: 0, offset: 0 }
     }
 }
 
@@ -92,6 +96,11 @@ pub fn compile(source: &str, env: &Env<'_>, wanted: &mut Wanted) -> Result<Progr
 }
 
 impl Program {
+    pub(crate) fn new(code: Code, result: Type, slots: usize) -> Program {
+        let work = Limits::default().cost;
+        Program { code, quick: None, result, cost: Cost(work), work, slots }
+    }
+
     /// The type of the result.
     pub fn result(&self) -> &Type {
         &self.result
@@ -118,7 +127,13 @@ impl Program {
         if let Some(holds) = self.decide(input.slots) {
             return Ok(holds);
         }
-        self.code.test(Scope { cx: &self.context(input)?, frame: None })
+        let cx = self.context(input)?;
+        let scope = Scope { cx: &cx, frame: None };
+        match &self.code.op {
+            // A condition of SQL holds where it is true; null is not.
+            Op::Sql(..) => Ok(matches!(self.code.eval(scope)?, Value::Bool(true))),
+            _ => self.code.test(scope),
+        }
     }
 
     /// Whether a condition holds, where the slots of the event tell it without an evaluation; nothing says nothing.

@@ -73,6 +73,12 @@ impl Read {
         Read { long, bytes }
     }
 
+    /// Whether a long is a number and nothing else.
+    #[inline]
+    pub(crate) fn is_int(self) -> bool {
+        self.long == LongAs::Int
+    }
+
     /// The decimal in bytes.
     pub(crate) fn decimal(self, bytes: &[u8]) -> Result<Decimal, EvalErrorKind> {
         match self.bytes {

@@ -9,7 +9,7 @@ use std::slice;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use weir_avro::{Entries, Items, Kind, Region, Schema, Slot};
+use weir_avro::{Entries, Items, Kind, NodeId, Region, Schema, Slot};
 
 use crate::error::EvalErrorKind;
 use crate::number::{Decimal, cmp_int_double, cmp_uint_double};
@@ -201,6 +201,19 @@ impl<'a> Value<'a> {
             Value::Map(_) => "map",
             Value::Record(_) => "record",
         }
+    }
+
+    /// The value of a slot that a walk over `schema` left for a field of this type; what cannot be read is null.
+    pub fn of_slot(schema: &'a Schema, node: NodeId, slot: Slot<'a>) -> Value<'a> {
+        match slot {
+            Slot::Absent => Value::Null,
+            slot => load(schema, Read::of(schema, schema.non_null(node).0), slot).unwrap_or(Value::Null),
+        }
+    }
+
+    /// The order of two values of one type; `None` where there is none.
+    pub fn compare(&self, other: &Value<'_>) -> Option<Ordering> {
+        self.order(other).ok().flatten()
     }
 
     pub(crate) fn text(text: impl Into<Text<'a>>) -> Value<'a> {

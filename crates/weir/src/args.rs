@@ -36,6 +36,8 @@ pub enum Command {
     Consume(Consume),
     /// Look at quarantined events and replay them.
     Quarantine(Quarantine),
+    /// Plan and test views.
+    View(View),
     /// Run the mesh in one process and show it live.
     Up(Up),
     /// Print the completions of a shell.
@@ -103,6 +105,36 @@ pub enum Format {
     Jsonl,
     /// Comma separated values with a header line.
     Csv,
+}
+
+/// `weir view`.
+#[derive(Debug, Args)]
+pub struct View {
+    /// What to do with the view.
+    #[command(subcommand)]
+    pub command: ViewCommand,
+}
+
+/// The commands on views.
+#[derive(Debug, Subcommand)]
+pub enum ViewCommand {
+    /// Show what a view makes of its query: schema, key, operator, state, lineage, masks.
+    Plan(ViewArgs),
+    /// Run the tests written in a view file.
+    Test(ViewArgs),
+}
+
+/// A view and what it may read.
+#[derive(Debug, Args)]
+pub struct ViewArgs {
+    /// The view file.
+    pub view: PathBuf,
+    /// Folders with the contracts and views it may read.
+    #[arg(long, default_value = "contracts")]
+    pub contracts: Vec<PathBuf>,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `weir explain`.

@@ -44,7 +44,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
             continue;
         }
         let before = found.len();
-        search(path, &mut found)?;
+        search(path, ENDING, &mut found)?;
         if found.len() == before {
             let text = format!("{}: holds no file that ends in {ENDING}; name another folder", path.display());
             return Err(Failure::Usage(text));
@@ -55,7 +55,8 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-fn search(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
+/// Adds the files below a folder whose names end so.
+pub fn search(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
     let wrong = |error: std::io::Error| Failure::Usage(format!("{}: {error}", folder.display()));
     for entry in fs::read_dir(folder).map_err(wrong)? {
         let entry = entry.map_err(wrong)?;
@@ -64,9 +65,9 @@ fn search(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
         // A link to a folder is not followed: it may lead back here.
         if entry.file_type().map_err(wrong)?.is_dir() {
             if !name.starts_with('.') {
-                search(&entry.path(), found)?;
+                search(&entry.path(), ending, found)?;
             }
-        } else if name.ends_with(ENDING) {
+        } else if name.ends_with(ending) {
             found.push(entry.path());
         }
     }
@@ -156,7 +157,8 @@ fn schema_text(folder: &Path, url: &str) -> Option<String> {
     read(&folder.join(path)).ok()
 }
 
-fn read(path: &Path) -> Result<String, String> {
+/// The text of a file that is not too large to be one of ours.
+pub fn read(path: &Path) -> Result<String, String> {
     let size = fs::metadata(path).map_err(|e| e.to_string())?.len();
     if size > LARGEST {
         return Err(format!("the file has {size} bytes, more than a contract ever has; is it one?"));

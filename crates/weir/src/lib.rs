@@ -29,6 +29,7 @@ mod published;
 mod quarantine;
 mod registry;
 mod up;
+mod view;
 
 pub use exit::{Exit, Failure};
 
@@ -54,6 +55,7 @@ pub fn run(weir: Weir) -> Result<Exit, Failure> {
         Command::Produce(arguments) => produce::run(arguments),
         Command::Consume(arguments) => consume::run(arguments),
         Command::Quarantine(arguments) => quarantine::run(arguments),
+        Command::View(arguments) => view::run(arguments),
         Command::Up(arguments) => up::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
     }

@@ -6,7 +6,7 @@ const MAX_MAIN_LINES: usize = 60;
 const EMPTY_NAMES: &[&str] = &["util", "utils", "common", "helpers", "helper", "manager", "misc", "types"];
 const EMPTY_ENDINGS: &[&str] = &["Manager", "Helper", "Helpers", "Util", "Utils"];
 /// Rooms that neither wait, talk nor look at a clock: everything comes in as an argument.
-const PURE: &[&str] = &["crates/weir-avro/", "crates/weir-expr/", "crates/weir-contract/"];
+const PURE: &[&str] = &["crates/weir-avro/", "crates/weir-expr/", "crates/weir-contract/", "crates/weir-view/src/"];
 const IMPURE: &[&str] = &[
     "tokio",
     "rdkafka",

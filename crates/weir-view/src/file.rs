@@ -1,0 +1,269 @@
+//! `contracts/<domain>/<view>.view.yaml`, read strictly: a key that means nothing is an error with its place.
+
+use std::collections::BTreeSet;
+
+use weir_contract::yaml::{self, Node, Value};
+use weir_contract::{Diagnostic, Place, Severity};
+use weir_expr::ExprError;
+
+use crate::plan::Options;
+
+/// What happens when a source gets a new schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSchemaChange {
+    /// The view goes on with the schema it was planned with.
+    Pin,
+    /// The view stops at that record.
+    Fail,
+}
+
+/// How often a record may take effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Output, state and positions in one transaction.
+    ExactlyOnce,
+    /// Again after a crash.
+    AtLeastOnce,
+}
+
+/// A view file.
+#[derive(Clone, Debug)]
+pub struct ViewFile {
+    /// The file as the caller named it.
+    pub file: String,
+    /// `version`.
+    pub version: String,
+    /// `team`.
+    pub team: String,
+    /// The query.
+    pub sql: String,
+    /// Where the first line of the query stands, and how far it is indented.
+    sql_place: Place,
+    block: bool,
+    /// `onSchemaChange`.
+    pub on_schema_change: OnSchemaChange,
+    /// `delivery`.
+    pub delivery: Delivery,
+    /// Id, topic, allowed fields and salt.
+    pub options: Options,
+    /// The tests.
+    pub tests: Vec<Test>,
+}
+
+/// An inline test.
+#[derive(Clone, Debug)]
+pub struct Test {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub place: Place,
+    /// The records that come in, in order.
+    pub given: Vec<Given>,
+    /// What must come out, in order: the key and the value, which is null for a tombstone.
+    pub expect: Vec<(Option<String>, serde_json::Value)>,
+    /// How many of the given records the view cannot take.
+    pub faults: usize,
+}
+
+/// A record of a test.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The relation.
+    pub from: String,
+    /// Its key; made of the value where it is not given.
+    pub key: Option<String>,
+    /// Its value, null for a tombstone.
+    pub value: serde_json::Value,
+    /// Its time; the event time of the value, or that of the record before, where it is not given.
+    pub time: Option<String>,
+}
+
+struct Reader {
+    file: String,
+    found: Vec<Diagnostic>,
+}
+
+impl Reader {
+    fn error(&mut self, at: Place, code: &'static str, message: impl Into<String>) {
+        let Place { line, column } = at;
+        let (file, message) = (self.file.clone(), message.into());
+        self.found.push(Diagnostic {
+            file,
+            line: line.max(1),
+            column: column.max(1),
+            severity: Severity::Error,
+            code,
+            message,
+        });
+    }
+
+    /// Every key of a mapping must be known.
+    fn keys(&mut self, node: &Node, known: &[&str]) {
+        if !matches!(node.value, Value::Map(_)) {
+            self.error(
+                node.place,
+                "view-type",
+                format!("expected a mapping with {}, found {}", known.join(", "), node.kind()),
+            );
+        }
+        for entry in node.entries().iter().filter(|e| !known.contains(&e.key.as_str())) {
+            self.error(
+                entry.place,
+                "view-unknown-key",
+                format!("a view has no `{}` here; known are {}", entry.key, known.join(", ")),
+            );
+        }
+    }
+
+    fn text(&mut self, node: &Node, key: &str, required: bool) -> Option<String> {
+        match node.get(key) {
+            Some(found) => match found.render() {
+                Some(text) => Some(text),
+                None => {
+                    self.error(found.place, "view-type", format!("`{key}` is a text, found {}", found.kind()));
+                    None
+                }
+            },
+            None if required => {
+                self.error(node.place, "view-missing", format!("`{key}` is missing"));
+                None
+            }
+            None => None,
+        }
+    }
+
+    fn choice<T: Copy>(&mut self, node: &Node, key: &str, all: &[(&str, T)], default: T) -> T {
+        let Some(text) = self.text(node, key, false) else { return default };
+        match all.iter().find(|(name, _)| *name == text) {
+            Some((_, value)) => *value,
+            None => {
+                let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+                let at = node.get(key).map_or(node.place, |n| n.place);
+                self.error(at, "view-value", format!("`{key}` is one of {}", names.join(", ")));
+                default
+            }
+        }
+    }
+}
+
+/// Reads a view file. It comes back only where nothing is wrong.
+pub fn read(text: &str, file: &str) -> (Option<ViewFile>, Vec<Diagnostic>) {
+    let (node, found) = yaml::read(text, file);
+    let mut reader = Reader { file: file.to_owned(), found };
+    let view = node.and_then(|node| view(&mut reader, &node, text));
+    reader.found.sort();
+    let ok = reader.found.is_empty();
+    (view.filter(|_| ok), reader.found)
+}
+
+fn view(reader: &mut Reader, node: &Node, text: &str) -> Option<ViewFile> {
+    reader.keys(
+        node,
+        &[
+            "kind",
+            "id",
+            "version",
+            "team",
+            "description",
+            "sql",
+            "output",
+            "onSchemaChange",
+            "delivery",
+            "masks",
+            "allow",
+            "tests",
+        ],
+    );
+    let id = reader.text(node, "id", true);
+    let version = reader.text(node, "version", true);
+    let team = reader.text(node, "team", true);
+    let sql = reader.text(node, "sql", true);
+    let mut topic = id.clone();
+    if let Some(output) = node.get("output") {
+        reader.keys(output, &["topic"]);
+        topic = reader.text(output, "topic", false).or(topic);
+    }
+    let changes = [("pin", OnSchemaChange::Pin), ("fail", OnSchemaChange::Fail)];
+    let on_schema_change = reader.choice(node, "onSchemaChange", &changes, OnSchemaChange::Pin);
+    let deliveries = [("exactly_once", Delivery::ExactlyOnce), ("at_least_once", Delivery::AtLeastOnce)];
+    let delivery = reader.choice(node, "delivery", &deliveries, Delivery::ExactlyOnce);
+    let mut salt = String::new();
+    if let Some(masks) = node.get("masks") {
+        reader.keys(masks, &["salt"]);
+        salt = reader.text(masks, "salt", false).unwrap_or_default();
+    }
+    let allow: BTreeSet<String> =
+        node.get("allow").map_or(&[][..], Node::items).iter().filter_map(Node::render).collect();
+    let tests = node.get("tests").map_or(&[][..], Node::items).iter().map(|test| read_test(reader, test)).collect();
+    let place = node.get("sql")?.place;
+    // The lines of a literal block are the lines of the query; any other text is folded.
+    let line = text.lines().nth(place.line.saturating_sub(1) as usize).unwrap_or_default();
+    let entry = node.entry("sql").map_or(place, |e| e.place);
+    let block = text.lines().nth(entry.line.saturating_sub(1) as usize).is_some_and(|l| l.trim_end().ends_with('|'))
+        || line.trim_end().ends_with('|');
+    let sql_line = entry.line + 1;
+    let indent = text
+        .lines()
+        .skip(entry.line as usize)
+        .find(|l| !l.trim().is_empty())
+        .map_or(0, |l| l.len() - l.trim_start().len());
+    let sql_place = if block { Place { line: sql_line, column: indent as u32 + 1 } } else { place };
+    let id = id?;
+    Some(ViewFile {
+        file: reader.file.clone(),
+        version: version?,
+        team: team?,
+        sql: sql?,
+        sql_place,
+        block,
+        on_schema_change,
+        delivery,
+        options: Options { topic: topic.unwrap_or_else(|| id.clone()), id, allow, salt },
+        tests,
+    })
+}
+
+fn read_test(reader: &mut Reader, node: &Node) -> Test {
+    reader.keys(node, &["name", "given", "expect", "faults"]);
+    let name = reader.text(node, "name", true).unwrap_or_default();
+    let mut given = Vec::new();
+    for record in node.get("given").map_or(&[][..], Node::items) {
+        reader.keys(record, &["from", "key", "value", "time"]);
+        given.push(Given {
+            from: reader.text(record, "from", true).unwrap_or_default(),
+            key: reader.text(record, "key", false),
+            value: record.get("value").map_or(serde_json::Value::Null, Node::to_json),
+            time: reader.text(record, "time", false),
+        });
+    }
+    let mut expect = Vec::new();
+    for record in node.get("expect").map_or(&[][..], Node::items) {
+        reader.keys(record, &["key", "value"]);
+        expect.push((
+            reader.text(record, "key", false),
+            record.get("value").map_or(serde_json::Value::Null, Node::to_json),
+        ));
+    }
+    let faults = node.get("faults").and_then(Node::as_int).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    Test { name, place: node.place, given, expect, faults }
+}
+
+impl ViewFile {
+    /// An error of the query with its place in the file; in a text that is not a literal block (`sql: |`) the place is
+    /// the text's, and the place in the query stands in the message.
+    pub fn diagnostic(&self, error: &ExprError) -> Diagnostic {
+        let Place { line, column } = self.sql_place;
+        let (line, column, message) = match self.block {
+            true => (line + error.line.max(1) - 1, column + error.column.max(1) - 1, error.message.clone()),
+            false => (line, column, format!("{error} (of the query)")),
+        };
+        Diagnostic {
+            file: self.file.clone(),
+            line: line.max(1),
+            column: column.max(1),
+            severity: Severity::Error,
+            code: "view-sql",
+            message,
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Views: a SQL SELECT over products, planned and type-checked against their contracts and schemas, and run by pure
+//! operators over records and a [`State`].
+//!
+//! ```text
+//! text -> query -> plan(relations) -> Plan -> Task::process(record, state) -> output
+//! ```
+//!
+//! The crate does no I/O and knows no clock and no Kafka. What the language means stands in `docs/views.md`.
+
+mod aggregate;
+mod bytes;
+mod file;
+pub mod order;
+mod plan;
+mod projection;
+mod relation;
+mod sql;
+mod state;
+mod task;
+mod views;
+
+pub use file::{Delivery, Given, OnSchemaChange, Test, ViewFile, read};
+pub use plan::{Lineage, Options, Plan, plan};
+pub use projection::RowError;
+pub use relation::Relation;
+pub use state::{Memory, State, StateError};
+pub use task::{Done, Emit, Fault, Output, Record, Task};
+pub use views::plan_all;

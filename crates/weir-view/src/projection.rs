@@ -1,0 +1,241 @@
+//! Rows in, rows out: the condition and the columns of a SELECT, compiled over one walk of the row's bytes.
+//!
+//! A field that passes unchanged is copied as its bytes. Nothing is allocated per row but what an expression makes.
+
+use std::sync::Arc;
+
+use weir_avro::{Fault, FieldPath, Limits, Schema, Slot, Utf8, Walker, put_long, recycle};
+use weir_expr::sql::{self, Column, Expr, Kind};
+use weir_expr::{EvalError, ExprError, Input, Program, Value, Wanted};
+
+use crate::task::Record;
+
+/// Why a row has no output: a fault of the record, without any of its values.
+#[derive(Debug, thiserror::Error)]
+pub enum RowError {
+    /// The bytes are no datum of the schema that was planned with.
+    #[error("the value is not a datum of its schema: {0}")]
+    Datum(#[from] Fault),
+    /// An expression has no value.
+    #[error("{what}: {error}")]
+    Eval {
+        /// The column or clause.
+        what: Arc<str>,
+        /// Why.
+        error: EvalError,
+    },
+    /// A value does not fit its column.
+    #[error("{what}: {error}")]
+    Encode {
+        /// The column.
+        what: Arc<str>,
+        /// Why.
+        error: weir_expr::EvalErrorKind,
+    },
+    /// A null key, a null value of a stream, a bound that was passed.
+    #[error("{0}")]
+    Record(&'static str),
+}
+
+#[derive(Debug)]
+pub(crate) enum Out {
+    /// The bytes between two marks; `wrap` puts the branch of a nullable one in front, `null` stands where a record
+    /// above is null.
+    Copy {
+        mark: usize,
+        wrap: bool,
+        null: Option<u8>,
+    },
+    Eval(Program, Column, Arc<str>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Projection {
+    walker: Walker,
+    filter: Option<Program>,
+    columns: Vec<Out>,
+    slots: Vec<Slot<'static>>,
+}
+
+/// A compiled column: how its output type is made.
+pub(crate) enum Made {
+    /// As the field at this path, made nullable or not.
+    Field(FieldPath, bool),
+    Typed(Column),
+}
+
+impl Projection {
+    /// Compiles columns over rows of `schema`. With `values` every column is evaluated, none copied.
+    pub(crate) fn new(
+        schema: &Arc<Schema>,
+        filter: Option<&Expr>,
+        columns: &[(String, Expr)],
+        salt: &str,
+        values: bool,
+    ) -> Result<(Projection, Vec<Made>), ExprError> {
+        let mut wanted = Wanted::new();
+        let mut marks = Vec::new();
+        let condition = |wanted: &mut Wanted, e: &Expr| {
+            let (program, column) = sql::compile(e, schema, salt, wanted)?;
+            match column.ty {
+                sql::SqlType::Boolean | sql::SqlType::Null => Ok(program),
+                other => Err(ExprError::new(e.at, format!("a condition is BOOLEAN, found {other}"))),
+            }
+        };
+        let filter = filter.map(|e| condition(&mut wanted, e)).transpose()?;
+        let (mut outs, mut made) = (Vec::new(), Vec::new());
+        for (name, e) in columns {
+            if let (Kind::Path(names), false) = (&e.kind, values) {
+                // Compiled as well for its errors: a path that leads nowhere.
+                let mut probe = Wanted::new();
+                let (_, column) = sql::compile(e, schema, salt, &mut probe)?;
+                let path = names.iter().fold(FieldPath::root(), |path, name| path.join(name));
+                let node = schema.find(&path).unwrap_or(schema.root());
+                let own = schema.non_null(node).1;
+                let above = above_null(schema, names);
+                let null_first = match &schema.node(node).kind {
+                    weir_avro::Kind::Union { branches } if own => {
+                        matches!(schema.node(branches[0]).kind, weir_avro::Kind::Null)
+                    }
+                    _ => true,
+                };
+                if above && !own && matches!(schema.node(node).kind, weir_avro::Kind::Union { .. }) {
+                    return Err(ExprError::new(
+                        e.at,
+                        format!("`{name}` is a union below something that may be null; select what is above it"),
+                    ));
+                }
+                outs.push(Out::Copy {
+                    mark: marks.len(),
+                    wrap: above && !own,
+                    null: above.then_some(if null_first { 0 } else { 2 }),
+                });
+                marks.push(path.clone());
+                made.push(Made::Field(path, above && !own));
+                _ = column;
+                continue;
+            }
+            let (program, column) = sql::compile(e, schema, salt, &mut wanted)?;
+            if matches!(column.ty, sql::SqlType::Opaque(_) | sql::SqlType::Null | sql::SqlType::Interval) {
+                let message = format!("`{name}` would be {}, which an output cannot hold; use CAST", column.ty);
+                return Err(ExprError::new(e.at, message));
+            }
+            made.push(Made::Typed(column.clone()));
+            outs.push(Out::Eval(program, column, name.as_str().into()));
+        }
+        let first = wanted.paths().len();
+        for out in &mut outs {
+            if let Out::Copy { mark, .. } = out {
+                *mark = first + 2 * *mark;
+            }
+        }
+        let walker = Walker::with_marks(Arc::clone(schema), wanted.paths(), &marks, Limits::default());
+        let walker = walker.map_err(|e| ExprError::new(Default::default(), e.to_string()))?;
+        Ok((Projection { walker, filter, columns: outs, slots: Vec::new() }, made))
+    }
+
+    /// Appends the columns of a row to `out` and says whether the condition holds; where it does not, nothing is added.
+    pub(crate) fn run(&mut self, row: &[u8], record: &Record<'_>, out: &mut Vec<u8>) -> Result<bool, RowError> {
+        self.with(row, record, |columns, filter, slots, input| {
+            if !holds(filter, input)? {
+                return Ok(false);
+            }
+            for column in columns {
+                column.write(row, slots, input, out)?;
+            }
+            Ok(true)
+        })
+    }
+
+    /// Hands the value of each column to `take`, where the condition holds.
+    pub(crate) fn values(
+        &mut self,
+        row: &[u8],
+        record: &Record<'_>,
+        mut take: impl FnMut(usize, &Value<'_>) -> Result<(), RowError>,
+    ) -> Result<bool, RowError> {
+        self.with(row, record, |columns, filter, _, input| {
+            if !holds(filter, input)? {
+                return Ok(false);
+            }
+            for (i, column) in columns.iter().enumerate() {
+                if let Out::Eval(program, _, what) = column {
+                    let value =
+                        program.eval(input).map_err(|error| RowError::Eval { what: Arc::clone(what), error })?;
+                    take(i, &value)?;
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    fn with<T>(
+        &mut self,
+        row: &[u8],
+        record: &Record<'_>,
+        work: impl FnOnce(&[Out], Option<&Program>, &[Slot<'_>], &Input<'_>) -> Result<T, RowError>,
+    ) -> Result<T, RowError> {
+        let mut slots = recycle(std::mem::take(&mut self.slots));
+        let walked = self.walker.walk(row, &mut slots);
+        let done = walked.map_err(RowError::from).and_then(|()| {
+            let input = Input {
+                key: record.key.and_then(Utf8::new).map_or(Slot::Null, Slot::Str),
+                headers: record.headers,
+                now_ms: record.time,
+                partition: record.partition,
+                offset: record.offset,
+                ..Input::new(self.walker.schema(), &slots)
+            };
+            work(&self.columns, self.filter.as_ref(), &slots, &input)
+        });
+        self.slots = recycle(slots);
+        done
+    }
+}
+
+fn holds(filter: Option<&Program>, input: &Input<'_>) -> Result<bool, RowError> {
+    match filter {
+        Some(filter) => filter.test(input).map_err(|error| RowError::Eval { what: "WHERE".into(), error }),
+        None => Ok(true),
+    }
+}
+
+impl Out {
+    #[inline]
+    fn write(&self, row: &[u8], slots: &[Slot<'_>], input: &Input<'_>, out: &mut Vec<u8>) -> Result<(), RowError> {
+        match self {
+            Out::Copy { mark, wrap, null } => match (slots.get(*mark), slots.get(mark + 1)) {
+                (Some(Slot::Long(from)), Some(Slot::Long(to))) => {
+                    if *wrap {
+                        put_long(out, 1);
+                    }
+                    out.extend_from_slice(row.get(*from as usize..*to as usize).unwrap_or_default());
+                }
+                _ => match null {
+                    Some(branch) => out.push(*branch),
+                    None => return Err(RowError::Record("a field is missing in the row")),
+                },
+            },
+            Out::Eval(program, column, what) => {
+                let value = program.eval(input).map_err(|error| RowError::Eval { what: Arc::clone(what), error })?;
+                sql::encode(&value, column, out).map_err(|error| RowError::Encode { what: Arc::clone(what), error })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a record on the way to the field may be null.
+fn above_null(schema: &Schema, names: &[Box<str>]) -> bool {
+    let mut node = schema.root();
+    let mut nullable = false;
+    for name in names {
+        let (record, null) = schema.non_null(node);
+        nullable |= null;
+        match schema.field(record, name) {
+            Some((_, field)) => node = field.node,
+            None => return false,
+        }
+    }
+    nullable
+}

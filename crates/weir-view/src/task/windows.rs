@@ -1,0 +1,204 @@
+//! Aggregates for each key, and for each window of event time.
+
+use weir_avro::{put_blob, put_long};
+
+use super::{BROKEN, CLOSES, Done, FORM, Fault, Operator, Pending, ROWS, Record, TIME, Task, keyed};
+use crate::aggregate::{Aggregate, Memory};
+use crate::bytes::{Bytes, sorted, unsorted};
+use crate::projection::{Projection, RowError};
+use crate::sql::Window;
+use crate::state::State;
+
+impl Task {
+    pub(super) fn aggregate(
+        &mut self,
+        record: &Record<'_>,
+        state: &dyn State,
+        row: &mut Vec<u8>,
+    ) -> Result<Done, Fault> {
+        let Operator::Aggregate { keys, args, all, window, last } = &mut self.operator else { return Ok(Done::Taken) };
+        let value = record.value.unwrap_or_default();
+        let Some(key) = record.key else { return Ok(Done::NoKey) };
+        let (window, last) = (*window, *last);
+        let mut stream_time = record.time;
+        let mut taken = 0;
+        if !keys.run(value, record, row)? {
+            // Out by WHERE, yet time has gone on.
+            taken = 1;
+        }
+        let mut found = Vec::new();
+        if window.is_some() {
+            if self.pending.get(state, &[TIME], &mut found)? {
+                let known = Bytes(found.get(1..).unwrap_or_default()).array().ok_or(BROKEN)?;
+                stream_time = stream_time.max(unsorted(known));
+            }
+            self.pending.put(vec![TIME], Some([&[FORM][..], &sorted(stream_time)].concat()));
+        }
+        let starts: Vec<Option<i64>> = match window {
+            _ if taken == 1 => Vec::new(),
+            None => vec![None],
+            Some(Window { size, step, .. }) => {
+                let newest = record.time.div_euclid(step).saturating_mul(step);
+                let count = (size + step - 1) / step;
+                let all = (0..count).rev().map(|i| newest.saturating_sub(i.saturating_mul(step)));
+                all.filter(|start| start.saturating_add(size) > record.time).map(Some).collect()
+            }
+        };
+        for start in starts {
+            let close = match (window, start) {
+                (Some(w), Some(start)) => Some(start.saturating_add(w.size).saturating_add(w.grace)),
+                _ => None,
+            };
+            if close.is_some_and(|close| close <= stream_time) {
+                continue;
+            }
+            taken += 1;
+            let place = keyed(ROWS, key, start.map(sorted).as_ref().map_or(&[], |s| s));
+            found.clear();
+            let known = self.pending.get(state, &place, &mut found)?;
+            let (was, mut memories) = if known {
+                read_group(&found, all.len()).ok_or(BROKEN)?
+            } else {
+                (None, vec![Memory::default(); all.len()])
+            };
+            args.values(value, record, |i, value| match (all.get(i), memories.get_mut(i)) {
+                (Some(aggregate), Some(memory)) => aggregate.add(memory, value),
+                _ => Ok(()),
+            })?;
+            let mut now = was;
+            if !last {
+                now = show(&mut self.select, &mut self.pending, key, row, start, window, all, &memories, was, record)?;
+            }
+            let mut entry = vec![FORM, u8::from(now.is_some())];
+            entry.extend_from_slice(now.as_ref().map_or(&[], |hash| hash));
+            put_blob(&mut entry, row);
+            memories.iter().for_each(|memory| memory.write(&mut entry));
+            self.pending.put(place.clone(), Some(entry));
+            if let Some(close) = close
+                && !known
+            {
+                let mut index = vec![CLOSES];
+                index.extend(sorted(close));
+                index.extend_from_slice(&place);
+                self.pending.put(index, Some(vec![FORM]));
+                self.next_close = self.next_close.map(|next| next.min(close));
+            }
+        }
+        if window.is_some() {
+            self.close(stream_time, state)?;
+        }
+        Ok(if taken == 0 { Done::Late } else { Done::Taken })
+    }
+
+    /// Drops the windows that have closed, and puts their last word out where the view waits for it.
+    fn close(&mut self, stream_time: i64, state: &dyn State) -> Result<(), Fault> {
+        if self.next_close.is_some_and(|next| next > stream_time) {
+            return Ok(());
+        }
+        let Operator::Aggregate { all, window, last, .. } = &self.operator else { return Ok(()) };
+        let mut due = Vec::new();
+        let mut next = i64::MAX;
+        state.scan(&[CLOSES], &mut |index, _| {
+            let Some((time, place)) = index.get(1..).and_then(|rest| rest.split_first_chunk::<8>()) else {
+                return true;
+            };
+            if unsorted(*time) > stream_time {
+                next = unsorted(*time);
+                return false;
+            }
+            due.push((index.to_vec(), place.to_vec()));
+            true
+        })?;
+        // Windows that this record has opened are in no store yet.
+        for (key, _) in
+            self.pending.writes.iter().filter(|(key, value)| key.first() == Some(&CLOSES) && value.is_some())
+        {
+            if let Some((time, _)) = key.get(1..).and_then(|rest| rest.split_first_chunk::<8>()) {
+                next = next.min(unsorted(*time));
+            }
+        }
+        for (index, place) in due {
+            let mut found = Vec::new();
+            if *last && self.pending.get(state, &place, &mut found)? {
+                let (was, memories) = read_group(&found, all.len()).ok_or(BROKEN)?;
+                let row = group_row(&found).ok_or(BROKEN)?.to_vec();
+                let (key, start) = split_place(&place).ok_or(BROKEN)?;
+                let end = start.saturating_add(window.map_or(0, |w| w.size));
+                let record =
+                    Record { key: Some(key), value: None, time: end - 1, partition: 0, offset: 0, headers: &[] };
+                show(
+                    &mut self.select,
+                    &mut self.pending,
+                    key,
+                    &row,
+                    Some(start),
+                    *window,
+                    all,
+                    &memories,
+                    was,
+                    &record,
+                )?;
+            }
+            self.pending.put(place, None);
+            self.pending.put(index, None);
+        }
+        self.next_close = Some(next);
+        Ok(())
+    }
+}
+
+/// The row of a group goes through HAVING and SELECT, and out where it differs from the one before.
+#[allow(clippy::too_many_arguments, reason = "all of one group at one moment")]
+fn show(
+    select: &mut Projection,
+    pending: &mut Pending,
+    key: &[u8],
+    group: &[u8],
+    start: Option<i64>,
+    window: Option<Window>,
+    all: &[Aggregate],
+    memories: &[Memory],
+    was: Option<[u8; 16]>,
+    record: &Record<'_>,
+) -> Result<Option<[u8; 16]>, RowError> {
+    let mut row = group.to_vec();
+    let mut windowed = key.to_vec();
+    if let (Some(start), Some(window)) = (start, window) {
+        put_long(&mut row, start);
+        put_long(&mut row, start.saturating_add(window.size));
+        windowed.push(b'|');
+        windowed.extend_from_slice(start.to_string().as_bytes());
+    }
+    for (aggregate, memory) in all.iter().zip(memories) {
+        aggregate.finish(memory, &mut row)?;
+    }
+    let mut out = Vec::new();
+    let shown = select.run(&row, record, &mut out)?;
+    Ok(Task::settle(pending, &windowed, was, shown.then_some(&*out), record.time))
+}
+
+type Group = (Option<[u8; 16]>, Vec<Memory>);
+
+fn read_head<'a>(bytes: &mut Bytes<'a>) -> Option<(Option<[u8; 16]>, &'a [u8])> {
+    bytes.array::<1>()?;
+    let was = if bytes.array::<1>()? == [1] { Some(bytes.array::<16>()?) } else { None };
+    Some((was, bytes.blob()?))
+}
+
+fn read_group(entry: &[u8], count: usize) -> Option<Group> {
+    let mut bytes = Bytes(entry);
+    let (was, _) = read_head(&mut bytes)?;
+    let memories = (0..count).map(|_| Memory::read(&mut bytes)).collect::<Option<_>>()?;
+    Some((was, memories))
+}
+
+fn group_row(entry: &[u8]) -> Option<&[u8]> {
+    read_head(&mut Bytes(entry)).map(|(_, row)| row)
+}
+
+/// The key and the start of the window in the key of an entry.
+fn split_place(place: &[u8]) -> Option<(&[u8], i64)> {
+    let (length, rest) = place.get(1..)?.split_first_chunk::<4>()?;
+    let (key, start) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    Some((key, unsorted(*start.first_chunk::<8>()?)))
+}

@@ -1,0 +1,8 @@
+//! The language and its operators: cases as files, the views of the retail mesh, and random histories against an oracle.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test or benchmark ends where its ground is missing")]
+
+mod cases;
+mod expressions;
+mod oracle;
+mod retail;

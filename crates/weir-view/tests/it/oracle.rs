@@ -1,0 +1,270 @@
+//! Random histories through the operators, against an oracle that looks at the whole history again for every record:
+//! the same output, in the same order. It knows no SQL, no state and no bytes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
+use weir_avro::{JsonForm, Schema, from_json, to_json};
+use weir_view::{Emit, Fault, Memory, Options, Output, Plan, Record, Relation, plan};
+
+fn relation(name: &str, table: bool) -> Arc<Relation> {
+    let schema = format!(
+        r#"{{"type":"record","name":"{name}","fields":[{{"name":"k","type":"string"}},{{"name":"v","type":["null","long"]}},{{"name":"n","type":"int"}}]}}"#
+    );
+    Arc::new(Relation {
+        name: name.to_owned(),
+        topic: name.to_owned(),
+        table,
+        key: vec!["k".to_owned()],
+        text_key: true,
+        event_time: None,
+        partitions: Some(1),
+        schema: Arc::new(Schema::parse(&schema).unwrap()),
+        personal: BTreeMap::new(),
+        personal_key: false,
+    })
+}
+
+/// A record of input `input`: the key, the value, which may be null, and the time.
+#[derive(Clone, Debug)]
+struct Event {
+    input: usize,
+    key: Option<u8>,
+    value: Option<(Option<i64>, i32)>,
+    time: i64,
+}
+
+fn history(inputs: usize) -> impl Strategy<Value = Vec<Event>> {
+    let value = prop::option::weighted(0.8, (prop::option::weighted(0.8, -3i64..4), 0i32..3));
+    let event = (0..inputs, prop::option::weighted(0.95, 0u8..3), value, 0i64..40);
+    let event = event.prop_map(|(input, key, value, time)| Event { input, key, value, time });
+    prop::collection::vec(event, 0..60)
+}
+
+fn planned(sql: &str, relations: &[Arc<Relation>]) -> Plan {
+    let options = Options { id: "t.v".into(), topic: "t.v".into(), ..Options::default() };
+    plan(sql, &options, relations).unwrap()
+}
+
+#[derive(Default)]
+struct Out(Vec<(Option<String>, Option<Vec<u8>>)>);
+
+impl Emit for Out {
+    fn emit(&mut self, output: Output<'_>) {
+        let key = output.key.map(|k| String::from_utf8(k.to_vec()).unwrap());
+        self.0.push((key, output.value.map(<[u8]>::to_vec)));
+    }
+}
+
+type Told = Vec<(Option<String>, Json)>;
+
+/// What the view says to each record; nothing for one it does not take. The state goes through a copy half way, as it
+/// does when a task moves.
+fn said(plan: &Plan, history: &[Event]) -> Vec<Option<Told>> {
+    let mut task = plan.task().unwrap();
+    let mut state = Memory::default();
+    let mut all = Vec::new();
+    for (i, event) in history.iter().enumerate() {
+        if i == history.len() / 2 {
+            (task, state) = (plan.task().unwrap(), state.clone());
+        }
+        let schema = &plan.inputs[event.input].schema;
+        let key = event.key.map(|k| format!("k{k}"));
+        let value = event.value.map(|(v, n)| {
+            from_json(schema, &json!({"k": key.clone().unwrap_or_default(), "v": v, "n": n}), JsonForm::Plain).unwrap()
+        });
+        let record = Record {
+            key: key.as_deref().map(str::as_bytes),
+            value: value.as_deref(),
+            time: event.time,
+            partition: 0,
+            offset: i as i64,
+            headers: &[],
+        };
+        let before = state.clone();
+        let mut out = Out::default();
+        match task.process(event.input, &record, &mut state, &mut out) {
+            Ok(_) => {
+                let json = |v: &Vec<u8>| to_json(&plan.output.schema, v, JsonForm::Plain).unwrap();
+                all.push(Some(out.0.iter().map(|(k, v)| (k.clone(), v.as_ref().map_or(Json::Null, json))).collect()));
+            }
+            Err(Fault::Record(_)) => {
+                assert_eq!(before, state, "a record that is not taken changes nothing");
+                assert!(out.0.is_empty());
+                all.push(None);
+            }
+            Err(fault) => panic!("{fault}"),
+        }
+    }
+    all
+}
+
+/// The newest row of a key of a table after some records.
+fn newest(history: &[Event], input: usize, key: u8) -> Option<(Option<i64>, i32)> {
+    history.iter().rfind(|e| e.input == input && e.key == Some(key)).and_then(|e| e.value)
+}
+
+/// A table that shows, after every record, what a function of the whole history says of the record's key.
+fn settled(history: &[Event], row: impl Fn(&[Event], u8) -> Option<Json>) -> Vec<Option<Told>> {
+    let told = |i: usize| {
+        let key = history[i].key?;
+        let (was, now) = (row(&history[..i], key), row(&history[..=i], key));
+        Some(if was == now { vec![] } else { vec![(Some(format!("k{key}")), now.unwrap_or(Json::Null))] })
+    };
+    (0..history.len()).map(told).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn a_stream_is_filtered_and_projected(history in history(1)) {
+        let plan = planned("SELECT k, v + n AS s FROM a WHERE v > 0 OR n = 1", &[relation("a", false)]);
+        let expect: Vec<Option<Told>> = history.iter().map(|e| {
+            let (v, n) = e.value?;
+            let kept = v.is_some_and(|v| v > 0) || n == 1;
+            let key = e.key.map(|k| format!("k{k}"));
+            let row = json!({"k": key.clone().unwrap_or_default(), "s": v.map(|v| v + i64::from(n))});
+            Some(if kept { vec![(key, row)] } else { vec![] })
+        }).collect();
+        prop_assert_eq!(said(&plan, &history), expect);
+    }
+
+    #[test]
+    fn a_table_shows_what_matches_and_each_change_once(history in history(1)) {
+        let plan = planned("SELECT k, v FROM a WHERE v > 0", &[relation("a", true)]);
+        let expect = settled(&history, |h, key| {
+            let (v, _) = newest(h, 0, key)?;
+            v.filter(|v| *v > 0).map(|v| json!({"k": format!("k{key}"), "v": v}))
+        });
+        prop_assert_eq!(said(&plan, &history), expect);
+    }
+
+    #[test]
+    fn a_stream_looks_up_the_table_as_it_stands(history in history(2)) {
+        for (join, inner) in [("JOIN", true), ("LEFT JOIN", false)] {
+            let sql = format!("SELECT a.n AS n, b.v AS v FROM a {join} b ON a.k = b.k");
+            let plan = planned(&sql, &[relation("a", false), relation("b", true)]);
+            let expect: Vec<Option<Told>> = history.iter().enumerate().map(|(i, e)| {
+                if e.input == 1 {
+                    return e.key.map(|_| vec![]);
+                }
+                let (_, n) = e.value?;
+                let found = e.key.and_then(|k| newest(&history[..i], 1, k));
+                let row = json!({"n": n, "v": found.and_then(|(v, _)| v)});
+                Some(if found.is_none() && inner { vec![] } else { vec![(e.key.map(|k| format!("k{k}")), row)] })
+            }).collect();
+            prop_assert_eq!(said(&plan, &history), expect);
+        }
+    }
+
+    #[test]
+    fn tables_merge_on_their_key(history in history(3)) {
+        for (first, second) in [("JOIN", "JOIN"), ("LEFT JOIN", "JOIN"), ("FULL JOIN", "LEFT JOIN"), ("LEFT JOIN", "FULL JOIN"), ("JOIN", "FULL JOIN"), ("FULL JOIN", "FULL JOIN")] {
+            let sql = format!("SELECT a.v AS x, b.n AS y, c.n AS z FROM a {first} b ON a.k = b.k {second} c ON c.k = a.k");
+            let plan = planned(&sql, &[relation("a", true), relation("b", true), relation("c", true)]);
+            // Two tables at a time, as SQL reads: a row is what each side shows, or nothing.
+            type Row = Option<[Option<(Option<i64>, i32)>; 3]>;
+            let join = |left: Row, right: Option<(Option<i64>, i32)>, at: usize, how: &str| -> Row {
+                match (left, right, how) {
+                    (Some(mut row), Some(right), _) => {
+                        row[at] = Some(right);
+                        Some(row)
+                    }
+                    (Some(row), None, "LEFT JOIN" | "FULL JOIN") => Some(row),
+                    (None, Some(right), "FULL JOIN") => {
+                        let mut row = [None; 3];
+                        row[at] = Some(right);
+                        Some(row)
+                    }
+                    _ => None,
+                }
+            };
+            let expect = settled(&history, |h, key| {
+                let a = newest(h, 0, key).map(|a| [Some(a), None, None]);
+                let row = join(join(a, newest(h, 1, key), 1, first), newest(h, 2, key), 2, second)?;
+                Some(json!({"x": row[0].and_then(|r| r.0), "y": row[1].map(|r| r.1), "z": row[2].map(|r| r.1)}))
+            });
+            prop_assert_eq!(said(&plan, &history), expect, "{}", sql);
+        }
+    }
+
+    #[test]
+    fn aggregates_are_those_of_all_rows(history in history(1)) {
+        let sql = "SELECT k, COUNT(*) AS c, COUNT(v) AS d, SUM(v) AS s, MIN(v) AS lo, MAX(v) AS hi, COUNT(DISTINCT v) AS u,
+                   AVG(n) AS m, LATEST_BY_OFFSET(v) AS last, EARLIEST_BY_OFFSET(v) AS first, COLLECT_LIST(n) AS l, TOPK(v, 2) AS t
+                   FROM a WHERE n < 2 GROUP BY k HAVING COUNT(*) > 1";
+        let plan = planned(sql, &[relation("a", false)]);
+        let mut expect = settled(&history, |h, key| {
+            let rows: Vec<_> = h.iter().filter(|e| e.key == Some(key)).filter_map(|e| e.value).filter(|(_, n)| *n < 2).collect();
+            let v: Vec<i64> = rows.iter().filter_map(|(v, _)| *v).collect();
+            let mut sorted = v.clone();
+            sorted.sort_by(|a, b| b.cmp(a));
+            let top: Vec<_> = sorted.iter().take(2).copied().collect();
+            sorted.dedup();
+            let n: Vec<i32> = rows.iter().map(|(_, n)| *n).collect();
+            (rows.len() > 1).then(|| json!({
+                "k": format!("k{key}"), "c": rows.len(), "d": v.len(), "s": (!v.is_empty()).then(|| v.iter().sum::<i64>()),
+                "lo": v.iter().min(), "hi": v.iter().max(), "u": sorted.len(),
+                "m": f64::from(n.iter().sum::<i32>()) / n.len() as f64,
+                "last": v.last(), "first": v.first(), "l": n, "t": top,
+            }))
+        });
+        for (event, expect) in history.iter().zip(&mut expect) {
+            // A stream has no tombstones; without a key there is no group.
+            *expect = event.value.map(|_| expect.take().unwrap_or_default());
+        }
+        prop_assert_eq!(said(&plan, &history), expect);
+    }
+
+    #[test]
+    fn windows_hold_the_records_of_their_time_until_they_close(history in history(1)) {
+        for (sql, size, step, grace, last) in [
+            ("TUMBLE(INTERVAL '10' MILLISECOND)", 10, 10, 0, false),
+            ("TUMBLE(INTERVAL '10' MILLISECOND, GRACE => INTERVAL '5' MILLISECOND)", 10, 10, 5, true),
+            ("HOP(INTERVAL '10' MILLISECOND, INTERVAL '4' MILLISECOND)", 10, 4, 0, true),
+            ("HOP(INTERVAL '10' MILLISECOND, INTERVAL '5' MILLISECOND, GRACE => INTERVAL '20' MILLISECOND)", 10, 5, 20, false),
+        ] {
+            let emit = if last { "FINAL" } else { "CHANGES" };
+            let sql = format!("SELECT k, COUNT(*) AS c, SUM(v) AS s FROM a GROUP BY k, {sql} EMIT {emit}");
+            let plan = planned(&sql, &[relation("a", false)]);
+            let mut now = i64::MIN;
+            let mut windows: BTreeMap<(i64, String), (i64, Option<i64>)> = BTreeMap::new();
+            let mut expect: Vec<Option<Told>> = Vec::new();
+            for event in &history {
+                let Some((v, _)) = event.value else {
+                    expect.push(None);
+                    continue;
+                };
+                let Some(key) = event.key.map(|k| format!("k{k}")) else {
+                    expect.push(Some(vec![]));
+                    continue;
+                };
+                now = now.max(event.time);
+                let mut told = Vec::new();
+                let show = |start: i64, key: &str, (c, s): (i64, Option<i64>)| (Some(format!("{key}|{start}")), json!({"k": key, "c": c, "s": s}));
+                for start in (-20..50).filter(|s| s % step == 0 && *s <= event.time && event.time < s + size) {
+                    if start + size + grace > now {
+                        let window = windows.entry((start, key.clone())).or_default();
+                        window.0 += 1;
+                        window.1 = v.map(|v| v + window.1.unwrap_or(0)).or(window.1);
+                        if !last {
+                            told.push(show(start, &key, *window));
+                        }
+                    }
+                }
+                let closed: Vec<_> = windows.keys().filter(|(start, _)| start + size + grace <= now).cloned().collect();
+                for (start, key) in closed {
+                    let window = windows.remove(&(start, key.clone())).unwrap();
+                    if last {
+                        told.push(show(start, &key, window));
+                    }
+                }
+                expect.push(Some(told));
+            }
+            prop_assert_eq!(said(&plan, &history), expect, "{}", sql);
+        }
+    }
+}
