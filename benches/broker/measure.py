@@ -8,6 +8,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -32,6 +33,14 @@ class Broker:
     def look(self):
         status = Path(f"/proc/{self.pid}/status").read_text()
         self.resident.append(int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) / 1024)
+
+
+def warm(folder, megabytes):
+    """Has the machine's page cache take as much as a run will: on a virtual machine the first touch of a page costs several times the write,
+    and a broker that keeps deleted files for a while would leave that to the other."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for _ in range(megabytes):
+            file.write(bytes(1_000_000))
 
 
 def run(*command):
@@ -81,6 +90,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--megabytes", type=int, default=400)
+    parser.add_argument("--folder", required=True)
     parser.add_argument("--rdkafka", required=True)
     parser.add_argument("--tools", required=True)
     parser.add_argument("--apache", nargs=2, required=True)
@@ -92,7 +102,8 @@ def main():
         for label, size in SIZES.items():
             for codec in CODECS:
                 for client, (measure, path) in tools.items():
-                    for broker in brokers:
+                    for broker in brokers if turn % 2 == 0 else reversed(brokers):
+                        warm(given.folder, given.megabytes * 5 // 4)
                         topic = f"bench-{client}-{label}-{codec}-{turn}"
                         broker.create(topic)
                         for what, value in measure(path, broker, topic, size, codec, given.megabytes * 1_000_000 // size):
