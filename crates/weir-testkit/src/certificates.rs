@@ -1,5 +1,7 @@
 //! Certificates made anew for every test: an authority, and whom it vouches for.
 
+#![allow(clippy::expect_used, reason = "a test without certificates has failed")]
+
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 
 /// An authority.

@@ -219,23 +219,23 @@ impl Trust {
     }
 
     fn store(&self) -> Result<RootCertStore, Unusable> {
-        let (found, unusable): (Vec<_>, Box<dyn Fn(&str) -> Unusable>) = match &self.roots {
-            Roots::System => (
-                rustls_native_certs::load_native_certs().certs,
-                Box::new(|reason| Unusable {
-                    property: "ssl.ca.location",
-                    reason: format!("is not set, and {reason}"),
-                }),
-            ),
-            Roots::Given(source @ Source::File(_, path)) if path.is_dir() => (
-                rustls_native_certs::load_certs_from_paths(None, Some(path)).certs,
-                Box::new(|reason| source.unusable(reason)),
-            ),
-            Roots::Given(source) => (source.certificates()?, Box::new(|reason| source.unusable(reason))),
+        let found = match &self.roots {
+            Roots::System => rustls_native_certs::load_native_certs().certs,
+            Roots::Given(Source::File(_, path)) if path.is_dir() => {
+                rustls_native_certs::load_certs_from_paths(None, Some(path)).certs
+            }
+            Roots::Given(source) => source.certificates()?,
         };
         let mut store = RootCertStore::empty();
         let (added, _) = store.add_parsable_certificates(found);
-        if added == 0 { Err(unusable("there is no certificate of an authority")) } else { Ok(store) }
+        match &self.roots {
+            _ if added > 0 => Ok(store),
+            Roots::Given(source) => Err(source.unusable("holds no certificate of an authority")),
+            Roots::System => {
+                let reason = "is not set, and the system knows no certificate of an authority".to_owned();
+                Err(Unusable { property: "ssl.ca.location", reason })
+            }
+        }
     }
 }
 
