@@ -4,6 +4,7 @@
 //!
 //! It holds no client. Tests bring their own: librdkafka, Java, Python.
 
+use crate::certificates::{Authority, Identity};
 use crate::{Process, absent, free_port, wait_for};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -20,6 +21,30 @@ const CLUSTER_ID: &str = "WeirTestkitCluster000A";
 /// A broker is up in two to four seconds on an idle machine; a build beside it takes its time.
 const START: Duration = Duration::from_secs(90);
 const STOP: Duration = Duration::from_secs(30);
+
+/// The user of a [`Listeners`]' SASL, and the password.
+pub const USER: (&str, &str) = ("alice", "alice's secret");
+
+/// The ports of a broker that asks who comes.
+///
+/// All certificates are signed by `authority`, the broker's is for 127.0.0.1, except that of the port `misnamed`, for `other.example`.
+#[derive(Debug)]
+pub struct Listeners {
+    /// SSL, a client certificate is asked for.
+    pub ssl: u16,
+    /// SASL_PLAINTEXT with PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER (unsecured tokens).
+    pub sasl_plaintext: u16,
+    /// SASL_SSL with the same.
+    pub sasl_ssl: u16,
+    /// SSL, with a certificate for another name.
+    pub misnamed: u16,
+    /// SSL, with a certificate that has expired.
+    pub expired: u16,
+    /// The authority's certificate, in PEM.
+    pub authority: String,
+    /// A client's certificate.
+    pub client: Identity,
+}
 
 /// Which broker a cluster is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +119,36 @@ impl Cluster {
         Some(started.unwrap_or_else(|error| panic!("the broker did not start: {error}")))
     }
 
+    /// Apache Kafka that asks who comes, on further ports beside the open one of [`Cluster::bootstrap`]. Whoever comes in may do all.
+    /// `None` as for [`Cluster::start`].
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    #[track_caller]
+    pub fn start_secure(properties: &[(&str, &str)]) -> Option<(Cluster, Listeners)> {
+        let libs = match libs() {
+            Ok(libs) => libs,
+            Err(reason) => {
+                absent(&reason);
+                return None;
+            }
+        };
+        let authority = Authority::new("weir-testkit");
+        let listeners = Listeners {
+            ssl: free_port(),
+            sasl_plaintext: free_port(),
+            sasl_ssl: free_port(),
+            misnamed: free_port(),
+            expired: free_port(),
+            authority: authority.pem(),
+            client: authority.issue("client.example"),
+        };
+        let properties = properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let secured = (&listeners, &authority);
+        let started = Cluster::launch_with(Program::Apache(libs), properties, Some(secured));
+        Some((started.unwrap_or_else(|error| panic!("the broker did not start: {error}")), listeners))
+    }
+
     /// One broker for all tests of this test binary; each test uses topics of its own. `None` as for [`Cluster::start`].
     ///
     /// # Panics
@@ -105,14 +160,26 @@ impl Cluster {
     }
 
     fn launch(program: Program, properties: Vec<(String, String)>) -> io::Result<Cluster> {
+        Cluster::launch_with(program, properties, None)
+    }
+
+    fn launch_with(
+        program: Program,
+        properties: Vec<(String, String)>,
+        secured: Option<(&Listeners, &Authority)>,
+    ) -> io::Result<Cluster> {
         let folder = tempfile::Builder::new().prefix("weir-kafka-").tempdir()?;
         let mut cluster = Cluster { broker: None, folder, program, properties, port: free_port() };
         if let Program::Apache(libs) = &cluster.program {
             let (port, controller) = (cluster.port, free_port());
+            let (more, security) = match secured {
+                Some((listeners, authority)) => listeners.properties(authority, cluster.folder.path())?,
+                None => Default::default(),
+            };
             let mut text = format!(
-                "{PROPERTIES}\n\
-                 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-                 advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+                "{PROPERTIES}\n{security}\n\
+                 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{more}\n\
+                 advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more}\n\
                  controller.quorum.voters=1@127.0.0.1:{controller}\n\
                  log.dirs={}\n",
                 cluster.log_dir().display()
@@ -121,8 +188,13 @@ impl Cluster {
                 text += &format!("{name}={value}\n");
             }
             fs::write(cluster.folder.path().join("server.properties"), text)?;
-            let formatted =
-                cluster.java(libs, &["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])?.status()?;
+            let mut format = cluster.java(libs, &["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])?;
+            if secured.is_some() {
+                for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+                    format.args(["--add-scram", &format!("{mechanism}=[name={},password=\"{}\"]", USER.0, USER.1)]);
+                }
+            }
+            let formatted = format.status()?;
             if !formatted.success() {
                 return Err(io::Error::other(cluster.last_words()));
             }
@@ -239,6 +311,53 @@ impl Cluster {
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Listeners {
+    /// What `listeners` gains, and the properties that go with it; certificates are written to `folder`.
+    fn properties(&self, authority: &Authority, folder: &Path) -> io::Result<(String, String)> {
+        let all = [
+            ("SSL", "SSL", self.ssl, Some(authority.issue("127.0.0.1"))),
+            ("SASL_PLAINTEXT", "SASL_PLAINTEXT", self.sasl_plaintext, None),
+            ("SASL_SSL", "SASL_SSL", self.sasl_ssl, Some(authority.issue("127.0.0.1"))),
+            ("MISNAMED", "SSL", self.misnamed, Some(authority.issue("other.example"))),
+            ("EXPIRED", "SSL", self.expired, Some(authority.issue_expired("127.0.0.1"))),
+        ];
+        let trusted = folder.join("authority.pem");
+        fs::write(&trusted, authority.pem())?;
+        let (mut more, mut protocols) = (String::new(), "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned());
+        let mut text = String::from("sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER\n");
+        for (name, protocol, port, identity) in all {
+            more += &format!(",{name}://127.0.0.1:{port}");
+            protocols += &format!(",{name}:{protocol}");
+            let prefix = format!("listener.name.{}", name.to_lowercase());
+            if let Some(identity) = identity {
+                let store = folder.join(format!("{name}.pem"));
+                fs::write(&store, identity.key + &identity.certificate)?;
+                text += &format!(
+                    "{prefix}.ssl.keystore.type=PEM\n{prefix}.ssl.keystore.location={}\n\
+                     {prefix}.ssl.truststore.type=PEM\n{prefix}.ssl.truststore.location={}\n",
+                    store.display(),
+                    trusted.display()
+                );
+            }
+            if name == "SSL" {
+                text += &format!("{prefix}.ssl.client.auth=required\n");
+            }
+            if protocol.starts_with("SASL") {
+                const MODULES: &str = "org.apache.kafka.common.security";
+                let (user, password) = USER;
+                text += &format!(
+                    "{prefix}.plain.sasl.jaas.config={MODULES}.plain.PlainLoginModule required user_{user}=\"{password}\";\n\
+                     {prefix}.scram-sha-256.sasl.jaas.config={MODULES}.scram.ScramLoginModule required;\n\
+                     {prefix}.scram-sha-512.sasl.jaas.config={MODULES}.scram.ScramLoginModule required;\n\
+                     {prefix}.oauthbearer.sasl.jaas.config={MODULES}.oauthbearer.OAuthBearerLoginModule required;\n"
+                );
+            }
+        }
+        text += &format!("listener.security.protocol.map={protocols}\n");
+        Ok((more, text))
     }
 }
 

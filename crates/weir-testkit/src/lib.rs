@@ -4,6 +4,7 @@
 //! A dev-dependency only. It knows no other room of Weir and no Kafka client, so that every room can use it and what it says about a
 //! stream is an independent opinion. Its functions panic with what went wrong: the test is their error handling.
 
+pub mod certificates;
 pub mod kafka;
 pub mod ledger;
 mod ports;

@@ -58,7 +58,7 @@ pub(super) struct Choice {
 /// # Errors
 /// [`Error::Config`] where the native lane is asked for and cannot serve the cluster.
 pub(super) fn choose(cluster: &ClusterConfig, protocol: GroupProtocol) -> Result<Choice, Error> {
-    let unfit = unfit(cluster, protocol);
+    let unfit = native_cluster(cluster, protocol).err();
     match (cluster.lane(), unfit) {
         (Lane::Rdkafka, _) => Ok(Choice { lane: Lane::Rdkafka, reason: "asked for".to_owned() }),
         (Lane::Native, None) => Ok(Choice { lane: Lane::Native, reason: "asked for".to_owned() }),
@@ -73,25 +73,15 @@ pub(super) fn choose(cluster: &ClusterConfig, protocol: GroupProtocol) -> Result
     }
 }
 
-/// What keeps the native lane from serving the cluster.
-fn unfit(cluster: &ClusterConfig, protocol: GroupProtocol) -> Option<String> {
+/// The cluster as the native lane knows it.
+///
+/// # Errors
+/// What keeps the native lane from serving it.
+pub(super) fn native_cluster(cluster: &ClusterConfig, protocol: GroupProtocol) -> Result<native::Cluster, String> {
     if protocol == GroupProtocol::Consumer {
-        return Some("it does not speak the consumer protocol of KIP-848".to_owned());
+        return Err("it does not speak the consumer protocol of KIP-848".to_owned());
     }
-    let security =
-        |name: &str| ["security.", "sasl.", "ssl.", "enable.ssl", "oauthbearer"].iter().any(|p| name.starts_with(p));
-    let plain = |name: &str, value: &str| name == "security.protocol" && value.eq_ignore_ascii_case("plaintext");
-    let property = cluster.properties().find(|(name, value)| security(name) && !plain(name, value));
-    property.map(|(name, _)| format!("it speaks neither TLS nor SASL, and {name} is set"))
-}
-
-/// The cluster as the native lane knows it. Client properties other than `client.id` have no meaning there.
-pub(super) fn native_cluster(cluster: &ClusterConfig) -> native::Cluster {
-    let client_id = cluster.properties().find(|(name, _)| *name == "client.id").map_or("weir", |(_, value)| value);
-    for (name, _) in cluster.properties().filter(|(name, _)| *name != "client.id") {
-        tracing::debug!(name, "a client property has no meaning in the native lane");
-    }
-    native::Cluster { bootstrap: cluster.bootstrap().to_owned(), client_id: client_id.to_owned() }
+    native::Cluster::new(cluster.bootstrap(), cluster.properties()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -119,8 +109,9 @@ mod tests {
         check(Lane::Native, None, GroupProtocol::Eager, Ok(Lane::Native));
         check(Lane::Native, Some(("security.protocol", "PLAINTEXT")), classic, Ok(Lane::Native));
         check(Lane::Native, Some(("linger.ms", "1")), classic, Ok(Lane::Native));
-        check(Lane::Native, Some(("security.protocol", "sasl_ssl")), classic, Err("neither TLS nor SASL"));
-        check(Lane::Native, Some(("ssl.ca.location", "x")), classic, Err("ssl.ca.location"));
+        check(Lane::Native, Some(("security.protocol", "sasl_ssl")), classic, Err("sasl.mechanisms asks for GSSAPI"));
+        check(Lane::Auto, Some(("security.protocol", "sasl_ssl")), classic, Ok(Lane::Rdkafka));
+        check(Lane::Native, Some(("ssl.ca.location", "x")), classic, Ok(Lane::Native));
         check(Lane::Native, None, consumer, Err("KIP-848"));
         check(Lane::Rdkafka, None, consumer, Ok(Lane::Rdkafka));
         for lane in [Lane::Auto, Lane::Native, Lane::Rdkafka] {

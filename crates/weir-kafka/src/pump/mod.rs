@@ -70,12 +70,17 @@ impl Pump {
         // A first client of each kind, so that a property the client refuses is reported here and not in a thread.
         worker::check_config(&shared)?;
         tracing::info!(%lane, reason, "lane chosen");
-        let brokers = native_cluster(cluster);
+        let brokers = match lane {
+            Lane::Native => {
+                Some(native_cluster(cluster, shared.config.protocol).map_err(|e| Error::config("lane", e))?)
+            }
+            Lane::Auto | Lane::Rdkafka => None,
+        };
         for index in 0..shared.config.workers {
             let (shared, stages, brokers) = (Arc::clone(&shared), Arc::clone(&stages), brokers.clone());
-            let run = move |shared: &Shared, stage| match lane {
-                Lane::Native => native::run(shared, &brokers, index, stage),
-                Lane::Auto | Lane::Rdkafka => worker::run(shared, index, stage),
+            let run = move |shared: &Shared, stage| match &brokers {
+                Some(brokers) => native::run(shared, brokers, index, stage),
+                None => worker::run(shared, index, stage),
             };
             spawn(format!("weir-pump-{index}"), move || {
                 // A panic (in a stage, say) must not leave a worker that is gone and nobody knows.

@@ -10,5 +10,6 @@ mod group;
 mod lab;
 mod lanes;
 mod limits;
+mod secure;
 mod segment;
 mod unreadable;

@@ -6,7 +6,8 @@
 //! they lie, and sends them on: as they came, with another header, where all of a batch was accepted, and built anew
 //! where not. Records and offsets are committed together. docs/native-lane.md says what was decided and why.
 //!
-//! * [`net`]: connections; [`frames`]: bytes into frames, in buffers that are used again;
+//! * [`net`]: connections; [`link`]: one of them; [`frames`]: bytes into frames, in buffers that are used again;
+//! * [`security`]: what the client properties ask for; [`tls`]; [`sasl`] and [`scram`]: who we are;
 //! * [`group`]: membership; [`assign`]: who reads what; [`metadata`]: who leads and coordinates;
 //! * [`source`]: an assigned partition; [`judge`]: its records before the stage; [`out`]: what comes of them;
 //! * [`producer`]: the transaction; [`reactions`]: what each answer leads to, as one table;
@@ -19,28 +20,25 @@ mod assign;
 mod frames;
 mod group;
 mod judge;
+mod link;
 mod metadata;
 mod net;
 mod out;
 mod producer;
 mod reactions;
+mod sasl;
+mod scram;
+mod security;
 mod source;
 mod taking;
+mod tls;
 mod worker;
 
 #[cfg(test)]
 mod tests;
 
 use crate::{Board, Stage};
-
-/// Where a cluster is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cluster {
-    /// `host:port`, several separated by commas.
-    pub bootstrap: String,
-    /// What the brokers are told of who asks.
-    pub client_id: String,
-}
+pub use security::{Cluster, Unserved};
 
 /// Runs a worker to its end on this thread. Neither the cluster nor the topics need to be there yet.
 ///

@@ -4,27 +4,32 @@
 //! or to fetch may wait there for long. So each [`Role`] has a connection of its own. What is lost with a connection is told
 //! to whoever asked; asking again is theirs.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use weir_wire::messages::{ApiVersionsRequest, ApiVersionsResponse, MetadataResponseBroker};
-use weir_wire::{ApiKey, ErrorCode, Message, Reader, Text, header, request_frame};
+use weir_wire::messages::MetadataResponseBroker;
+use weir_wire::{ApiKey, Message, Reader, Text, header, request_frame};
 
-use super::frames::{Buffers, Frames};
+use super::frames::Buffers;
+use super::link::{Broken, CONNECT, Link, Versions};
+use super::sasl::Sasl;
+use super::security::Cluster;
+use super::tls::Connector;
 
-/// How long a connection may take until it can be used.
-const CONNECT: Duration = Duration::from_secs(10);
 /// The waits between two tries to connect: at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// The same where the two sides do not trust each other: a broker may count such tries.
+const REFUSED: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// What is read at once where no large frame is on its way, in bytes.
 const CHUNK: usize = 16 << 10;
-/// Pieces of memory per write.
-const PIECES: usize = 64;
+/// The same where everything comes encrypted, several records of TLS at once.
+const SEALED_CHUNK: usize = 64 << 10;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,38 +60,13 @@ pub(super) struct Gone {
     reason: String,
 }
 
-struct Flight<A> {
-    correlation: i32,
-    key: ApiKey,
-    version: i16,
-    /// `None` for the connection's own question about versions.
-    ask: Option<A>,
-    deadline: Instant,
-}
-
-struct Link<A> {
-    stream: TcpStream,
-    connected: bool,
-    out: VecDeque<Bytes>,
-    frames: Frames,
-    flights: VecDeque<Flight<A>>,
-    versions: Option<Versions>,
-    correlation: i32,
-}
-
-/// What a broker offers.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Versions {
-    ranges: BTreeMap<i16, (i16, i16)>,
-    /// The level of the feature `transaction.version` (KIP-890).
-    pub(super) transactions: i16,
-}
-
 struct Slot<A> {
     node: i32,
     role: Role,
     link: Option<Link<A>>,
     failures: u32,
+    /// Why the last try failed, where the two sides do not trust each other.
+    refusal: Option<String>,
     /// Not to be used, or connected to, before.
     not_before: Option<Instant>,
 }
@@ -99,6 +79,8 @@ pub(super) struct Net<A> {
     /// Brokers by node id; those that were only given as bootstrap have negative ones.
     nodes: BTreeMap<i32, (String, u16)>,
     client_id: Text,
+    tls: Option<Connector>,
+    sasl: Option<Arc<Sasl>>,
     buffers: Buffers,
     chunk: Box<[u8]>,
     jitter: u64,
@@ -107,12 +89,12 @@ pub(super) struct Net<A> {
 }
 
 impl<A> Net<A> {
-    /// No connection yet. `bootstrap` is `host:port`, several separated by commas; `seed` makes the jitter.
+    /// No connection yet; `seed` makes the jitter.
     ///
     /// # Errors
     /// Where the system gives no way to wait for sockets.
-    pub(super) fn new(bootstrap: &str, client_id: &str, seed: u64) -> io::Result<Net<A>> {
-        let hosts = bootstrap.split(',').filter_map(|host| {
+    pub(super) fn new(cluster: &Cluster, seed: u64) -> io::Result<Net<A>> {
+        let hosts = cluster.bootstrap.split(',').filter_map(|host| {
             let host = host.trim().rsplit("://").next()?;
             let (name, port) = host.rsplit_once(':').unwrap_or((host, "9092"));
             Some((name.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
@@ -122,9 +104,11 @@ impl<A> Net<A> {
             events: Events::with_capacity(64),
             slots: Vec::new(),
             nodes: (0..).map(|n: i32| -1 - n).zip(hosts).collect(),
-            client_id: Text::from(client_id),
+            client_id: Text::from(cluster.client_id.as_str()),
+            tls: cluster.trust.clone().map(Connector::new),
+            sasl: cluster.sasl.clone(),
             buffers: Buffers::default(),
-            chunk: vec![0; CHUNK].into_boxed_slice(),
+            chunk: vec![0; if cluster.trust.is_some() { SEALED_CHUNK } else { CHUNK }].into_boxed_slice(),
             jitter: seed | 1,
             turn: 0,
             last_error: None,
@@ -136,12 +120,23 @@ impl<A> Net<A> {
         self.last_error.take()
     }
 
+    /// Why a broker and this worker do not trust each other, where that is so.
+    pub(super) fn refusal(&self) -> Option<&str> {
+        self.slots.iter().find_map(|slot| slot.refusal.as_deref())
+    }
+
     /// Takes over where the brokers are. Those that are gone keep their connections until these break.
     pub(super) fn set_nodes(&mut self, brokers: &[MetadataResponseBroker]) {
         self.nodes.retain(|node, _| *node < 0);
         for broker in brokers {
             if let (Ok(port), true) = (u16::try_from(broker.port), broker.node_id >= 0) {
                 self.nodes.insert(broker.node_id, (broker.host.as_str().to_owned(), port));
+            }
+        }
+        // What a broker that is gone had against us, or one that was only a way in, says nothing any more.
+        for slot in &mut self.slots {
+            if slot.node < 0 || !self.nodes.contains_key(&slot.node) {
+                slot.refusal = None;
             }
         }
     }
@@ -158,7 +153,7 @@ impl<A> Net<A> {
         let at = match self.slots.iter().position(|slot| slot.node == node && slot.role == role) {
             Some(at) => at,
             None => {
-                self.slots.push(Slot { node, role, link: None, failures: 0, not_before: None });
+                self.slots.push(Slot { node, role, link: None, failures: 0, refusal: None, not_before: None });
                 self.slots.len() - 1
             }
         };
@@ -167,7 +162,7 @@ impl<A> Net<A> {
             return None;
         }
         match &slot.link {
-            Some(link) => link.versions.is_some().then_some(at),
+            Some(_) => self.is_usable(at, now).then_some(at),
             None => {
                 self.connect(at, now);
                 None
@@ -175,15 +170,27 @@ impl<A> Net<A> {
         }
     }
 
+    /// Whether requests may be sent now; if the session of a connection is about to end, it is renewed first.
+    fn is_usable(&mut self, at: usize, now: Instant) -> bool {
+        let Some(link) = self.slots[at].link.as_mut() else { return false };
+        if let (true, Some(sasl)) = (link.is_to_renew(now), &self.sasl) {
+            tracing::debug!("authenticating again");
+            if let Err(error) = link.authenticate(sasl, &self.client_id, now) {
+                tracing::error!(reason = error.reason, "cannot authenticate again");
+            }
+        }
+        link.is_ready()
+    }
+
     /// A connection to any broker, for questions that every one answers.
     pub(super) fn any(&mut self, now: Instant) -> Option<usize> {
         let usable = |slot: &Slot<A>| {
             slot.role == Role::Control
                 && slot.not_before.is_none_or(|until| until <= now)
-                && slot.link.as_ref().is_some_and(|link| link.versions.is_some())
+                && slot.link.as_ref().is_some_and(Link::is_ready)
         };
         if let Some(at) = self.slots.iter().position(usable) {
-            return Some(at);
+            return self.is_usable(at, now).then_some(at);
         }
         let connecting = self.slots.iter().any(|slot| slot.role == Role::Control && slot.link.is_some());
         if !connecting && !self.nodes.is_empty() {
@@ -241,13 +248,10 @@ impl<A> Net<A> {
         // What the broker does not offer is sent all the same, and its refusal is the answer.
         let version = self.version(slot, M::KEY, most).unwrap_or(*M::VERSIONS.start());
         let Some(link) = self.slots[slot].link.as_mut() else { return };
-        let correlation = link.correlation;
-        link.correlation = link.correlation.wrapping_add(1);
-        link.flights.push_back(Flight { correlation, key: M::KEY, version, ask: Some(ask), deadline: now + timeout });
-        match request_frame(body, version, correlation, Some(&self.client_id)) {
+        match request_frame(body, version, link.correlation(), Some(&self.client_id)) {
             Ok(mut pieces) => {
                 change(&mut pieces);
-                link.out.extend(pieces);
+                link.push(M::KEY, version, Some(ask), now + timeout, pieces);
                 if let Err(error) = link.write() {
                     // The event that tells of the loss follows.
                     self.last_error = Some(error.to_string());
@@ -255,16 +259,14 @@ impl<A> Net<A> {
             }
             Err(error) => {
                 tracing::error!(%error, api = %M::KEY, "a request cannot be written");
-                if let Some(flight) = link.flights.back_mut() {
-                    flight.deadline = now;
-                }
+                link.push(M::KEY, version, Some(ask), now, []);
             }
         }
     }
 
     /// The version that is spoken, if any.
     pub(super) fn version(&self, slot: usize, key: ApiKey, most: i16) -> Option<i16> {
-        let (least, offered) = *self.versions(slot)?.ranges.get(&key.number())?;
+        let (least, offered) = self.versions(slot)?.range(key)?;
         let version = most.min(offered).min(*key.versions().end());
         (version >= least && version >= *key.versions().start()).then_some(version)
     }
@@ -285,15 +287,15 @@ impl<A> Net<A> {
         }
         let ready: Vec<usize> = self.events.iter().map(|event| event.token().0).collect();
         for at in ready {
-            if let Err(reason) = self.serve(at, answers) {
-                self.lose(at, &reason, answers);
+            if let Err(broken) = self.serve(at, answers) {
+                self.lose(at, broken, answers);
             }
         }
         let now = Instant::now();
         for at in 0..self.slots.len() {
             let mut flights = self.slots[at].link.iter().flat_map(|link| &link.flights);
             if flights.any(|flight| flight.deadline <= now) {
-                self.lose(at, "no answer in time", answers);
+                self.lose(at, "no answer in time".into(), answers);
             }
         }
     }
@@ -308,28 +310,28 @@ impl<A> Net<A> {
             self.poll.registry().register(&mut stream, Token(at), Interest::READABLE | Interest::WRITABLE)?;
             Ok(stream)
         });
-        match connected {
-            Ok(stream) => {
+        let tls = self.tls.as_mut().map(|tls| tls.connect(host)).transpose();
+        let made = match (connected, tls) {
+            (Ok(stream), Ok(tls)) => {
                 drop(stream.set_nodelay(true));
-                let mut link = Link {
-                    stream,
-                    connected: false,
-                    out: VecDeque::new(),
-                    frames: Frames::default(),
-                    flights: VecDeque::new(),
-                    versions: None,
-                    correlation: 0,
-                };
-                link.ask_versions(3, &self.client_id, now + CONNECT);
+                let mut link = Link::new(stream, tls);
+                let asked = link.ask_versions(3, &self.client_id, now + CONNECT);
                 self.slots[at].link = Some(link);
+                asked
             }
-            Err(error) => self.back_off(at, &error.to_string(), now),
+            (Err(error), _) => Err(error.to_string().into()),
+            (_, Err(reason)) => Err(Broken::refused(reason)),
+        };
+        if let Err(broken) = made {
+            self.slots[at].link = None;
+            self.back_off(at, broken, now);
         }
     }
 
-    fn back_off(&mut self, at: usize, reason: &str, now: Instant) {
+    fn back_off(&mut self, at: usize, broken: Broken, now: Instant) {
         let slot = &mut self.slots[at];
-        let pause = BACKOFF.0.saturating_mul(1 << slot.failures.min(10)).min(BACKOFF.1);
+        let (first, most) = if broken.refused { REFUSED } else { BACKOFF };
+        let pause = first.saturating_mul(1 << slot.failures.min(10)).min(most);
         slot.failures = slot.failures.saturating_add(1);
         // Between half and the whole, so that many clients do not come back at once (xorshift).
         self.jitter ^= self.jitter << 13;
@@ -337,15 +339,19 @@ impl<A> Net<A> {
         self.jitter ^= self.jitter << 17;
         let share = 0.5 + (self.jitter % 1024) as f64 / 2048.0;
         slot.not_before = Some(now + pause.mul_f64(share));
-        self.last_error = Some(reason.to_owned());
+        if broken.refused {
+            tracing::warn!(reason = broken.reason, "a broker and this worker do not trust each other");
+            self.slots[at].refusal = Some(broken.reason.clone());
+        }
+        self.last_error = Some(broken.reason);
     }
 
     /// Reads and writes what can be without waiting.
-    fn serve(&mut self, at: usize, answers: &mut Vec<Answer<A>>) -> Result<(), String> {
+    fn serve(&mut self, at: usize, answers: &mut Vec<Answer<A>>) -> Result<(), Broken> {
         let Some(link) = self.slots.get_mut(at).and_then(|slot| slot.link.as_mut()) else { return Ok(()) };
         if !link.connected {
             if let Ok(Some(error)) | Err(error) = link.stream.take_error() {
-                return Err(error.to_string());
+                return Err(error.to_string().into());
             }
             if link.stream.peer_addr().is_err() {
                 return Ok(());
@@ -361,40 +367,36 @@ impl<A> Net<A> {
         read
     }
 
-    fn answer(&mut self, at: usize, frame: Bytes, answers: &mut Vec<Answer<A>>) -> Result<(), String> {
+    fn answer(&mut self, at: usize, frame: Bytes, answers: &mut Vec<Answer<A>>) -> Result<(), Broken> {
         let slot = &mut self.slots[at];
         let Some(link) = slot.link.as_mut() else { return Ok(()) };
         let flight = link.flights.pop_front().ok_or("an answer that nobody asked for")?;
         let mut reader = Reader::new(frame);
         let correlation = header::read_response_header(&mut reader, flight.key, flight.version);
         if correlation.as_ref() != Ok(&flight.correlation) {
-            let reason = "an answer to something else".to_owned();
             link.flights.push_front(flight);
-            return Err(reason);
+            return Err("an answer to something else".into());
         }
         match flight.ask {
             Some(ask) => answers.push(Answer { slot: at, ask, outcome: Ok((reader, flight.version)) }),
             None => {
-                let deadline = flight.deadline;
-                match Versions::read(&mut reader, flight.version)? {
-                    Some(versions) => {
-                        link.versions = Some(versions);
-                        slot.failures = 0;
-                    }
-                    None => link.ask_versions(0, &self.client_id, deadline),
+                let sasl = self.sasl.as_deref();
+                if link.answer(reader, &flight, sasl, &self.client_id, Instant::now())? {
+                    slot.failures = 0;
+                    slot.refusal = None;
                 }
             }
         }
         Ok(())
     }
 
-    fn lose(&mut self, at: usize, reason: &str, answers: &mut Vec<Answer<A>>) {
+    fn lose(&mut self, at: usize, broken: Broken, answers: &mut Vec<Answer<A>>) {
         let slot = &mut self.slots[at];
         let Some(mut link) = slot.link.take() else { return };
         drop(self.poll.registry().deregister(&mut link.stream));
         let address = self.nodes.get(&slot.node).map_or_else(String::new, |(host, port)| format!("{host}:{port}"));
-        let idle = link.flights.is_empty();
-        let gone = Gone { address, reason: reason.to_owned() };
+        let idle = link.flights.is_empty() && link.is_ready() && !broken.refused;
+        let gone = Gone { address, reason: broken.reason };
         for flight in link.flights {
             if let Some(ask) = flight.ask {
                 answers.push(Answer { slot: at, ask, outcome: Err(gone.clone()) });
@@ -403,90 +405,7 @@ impl<A> Net<A> {
         // A broker closes what is idle for long; that is no failure and the next use connects at once.
         if !idle {
             tracing::debug!(%gone, "connection lost");
-            self.back_off(at, &gone.to_string(), Instant::now());
+            self.back_off(at, Broken { reason: gone.to_string(), ..broken }, Instant::now());
         }
-    }
-}
-
-impl<A> Link<A> {
-    fn ask_versions(&mut self, version: i16, client_id: &Text, deadline: Instant) {
-        let body = ApiVersionsRequest {
-            client_software_name: Text::from_static("weir"),
-            client_software_version: Text::from_static(env!("CARGO_PKG_VERSION")),
-        };
-        let correlation = self.correlation;
-        self.correlation = self.correlation.wrapping_add(1);
-        self.out.extend(request_frame(&body, version, correlation, Some(client_id)).unwrap_or_default());
-        self.flights.push_back(Flight { correlation, key: ApiKey::ApiVersions, version, ask: None, deadline });
-        if self.connected {
-            // An error shows again at the next event.
-            drop(self.write());
-        }
-    }
-
-    fn write(&mut self) -> io::Result<()> {
-        while self.connected && !self.out.is_empty() {
-            let mut pieces = [IoSlice::new(&[]); PIECES];
-            let count = self.out.len().min(PIECES);
-            for (slice, piece) in pieces.iter_mut().zip(&self.out) {
-                *slice = IoSlice::new(piece);
-            }
-            match self.stream.write_vectored(&pieces[..count]) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(mut written) => {
-                    while let Some(piece) = self.out.front_mut() {
-                        if written < piece.len() {
-                            drop(piece.split_to(written));
-                            break;
-                        }
-                        written -= piece.len();
-                        self.out.pop_front();
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    fn read(&mut self, buffers: &mut Buffers, chunk: &mut [u8], whole: &mut Vec<Bytes>) -> Result<(), String> {
-        loop {
-            let direct = self.frames.room(buffers);
-            let is_direct = direct.is_some();
-            let read = match direct {
-                Some(room) => self.stream.read(room),
-                None => self.stream.read(chunk),
-            };
-            match read {
-                Ok(0) => return Err("the broker closed the connection".to_owned()),
-                Ok(count) if is_direct => whole.extend(self.frames.advance(count, buffers)),
-                Ok(count) => self
-                    .frames
-                    .feed(&chunk[..count], buffers, |frame| whole.push(frame))
-                    .map_err(|length| format!("an answer of {} bytes, which cannot be", length.0))?,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.to_string()),
-            }
-        }
-    }
-}
-
-impl Versions {
-    /// `None` where the broker does not know the version of the question; it is then to be asked in version 0 (KIP-511).
-    fn read(reader: &mut Reader, version: i16) -> Result<Option<Versions>, String> {
-        let mut first = reader.clone();
-        if version > 0 && first.i16().is_ok_and(|code| code == ErrorCode::UNSUPPORTED_VERSION.0) {
-            return Ok(None);
-        }
-        let response = ApiVersionsResponse::read(reader, version).map_err(|error| error.to_string())?;
-        response.error_code.ok().map_err(|code| format!("versions: {code}"))?;
-        let transactions = response.finalized_features.iter().find(|feature| &*feature.name == "transaction.version");
-        Ok(Some(Versions {
-            ranges: response.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect(),
-            transactions: transactions.map_or(0, |feature| feature.max_version_level),
-        }))
     }
 }

@@ -90,6 +90,8 @@ pub(super) struct Worker<'w> {
     /// Nothing is judged before.
     hold: Option<Instant>,
     published: Option<Instant>,
+    /// Whether the state says that a broker and this worker do not trust each other.
+    refused: bool,
     pub(super) leaving: bool,
     pub(super) left: bool,
 }
@@ -113,7 +115,7 @@ impl<'w> Worker<'w> {
             board,
             index,
             stage,
-            net: Net::new(&cluster.bootstrap, &cluster.client_id, nanos << 8 | index as u64)?,
+            net: Net::new(cluster, nanos << 8 | index as u64)?,
             metadata: Metadata::default(),
             groups: Coordinator::default(),
             transactions: Coordinator::default(),
@@ -138,6 +140,7 @@ impl<'w> Worker<'w> {
             failures: 0,
             hold: None,
             published: None,
+            refused: false,
             leaving: false,
             left: false,
         })
@@ -552,6 +555,18 @@ impl<'w> Worker<'w> {
             self.published = Some(now);
             if let Some(error) = self.net.take_error() {
                 tracing::debug!(worker = self.index, error, "connection trouble");
+            }
+            match self.net.refusal().map(str::to_owned) {
+                Some(reason) => {
+                    self.board.set_state(self.index, WorkerState::Waiting(reason));
+                    self.refused = true;
+                }
+                None if std::mem::take(&mut self.refused) => {
+                    let member = self.member.identity().is_some();
+                    let state = if member { WorkerState::Running } else { WorkerState::Starting };
+                    self.board.set_state(self.index, state);
+                }
+                None => {}
             }
             let status = self.sources.values().map(|source| source.status(self.index, now));
             self.board.set_partitions(self.index, status.collect());

@@ -1,5 +1,6 @@
-//! The state machines, without sockets: what they ask for and what they make of the answers.
+//! The state machines, without sockets: what they ask for and what they make of the answers; and connections, with them.
 
 mod batches;
+mod connect;
 mod group;
 mod producer;
