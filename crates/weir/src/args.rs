@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use weir_kafka::Lane;
 
 /// Contract-governed event streaming.
 #[derive(Debug, Parser)]
@@ -347,6 +348,9 @@ pub struct Up {
     /// Address of the enforcer's metrics and health.
     #[arg(long, default_value = "127.0.0.1:9464")]
     pub enforcer_listen: SocketAddr,
+    /// What moves the enforcer's records: auto, native (whole batches) or rdkafka (every cluster); see docs/native-lane.md.
+    #[arg(long, env = "WEIR_LANE", default_value_t = Lane::Auto)]
+    pub lane: Lane,
     /// Folder of everything that is kept.
     #[arg(long, default_value = ".weir")]
     pub data: PathBuf,

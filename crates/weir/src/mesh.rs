@@ -25,7 +25,7 @@ use contract_enforcer::Enforcer;
 use schema_registry::Service;
 use tokio::runtime::Runtime;
 use weir_broker::{Broker, Config, Data, StartError};
-use weir_kafka::ClusterConfig;
+use weir_kafka::{ClusterConfig, Lane};
 
 use crate::Failure;
 use crate::apply::apply;
@@ -53,6 +53,8 @@ pub struct Settings {
     pub registry: RegistryAt,
     /// Address of the enforcer's metrics and health; port 0 is a free one.
     pub enforcer_listen: SocketAddr,
+    /// What moves the enforcer's records.
+    pub lane: Lane,
     /// The contracts that are applied: a file, or a folder that is searched for `*.odcs.yaml`.
     pub contracts: PathBuf,
     /// The company that emits events, if any.
@@ -101,6 +103,7 @@ impl Settings {
             kafka: KafkaAt::Embedded(Config { listen: free, ..Config::new(Data::Ephemeral(parent.into())) }),
             registry: RegistryAt::Own(free),
             enforcer_listen: free,
+            lane: Lane::Auto,
             contracts: contracts.into(),
             company: None,
         }
@@ -211,6 +214,11 @@ impl Mesh {
         self.enforcer
     }
 
+    /// What moves the enforcer's records: never `Auto` while it runs.
+    pub fn lane(&self) -> Lane {
+        self.running.as_ref().map(|running| running.enforcer.lane()).unwrap_or_default()
+    }
+
     /// Why the mesh cannot go on, if a part ended by itself.
     pub fn failure(&self) -> Option<Failure> {
         let running = self.running.as_ref()?;
@@ -308,7 +316,7 @@ impl Starting<'_> {
         let registry = Registry::new(&url, auth.clone())?;
         let steps = apply(&self.files, &kafka, &registry)?;
         say(format_args!("{} applied in {}", count(self.files.len() as u64, "contract"), count(steps as u64, "step")));
-        let mut config = contract_enforcer::config::Config::new(kafka.config().clone(), &url)
+        let mut config = contract_enforcer::config::Config::new(kafka.config().clone().with_lane(settings.lane), &url)
             .map_err(|error| Failure::Usage(error.to_string()))?;
         config.listen = settings.enforcer_listen;
         config.static_members = true;

@@ -68,6 +68,7 @@ fn settings(arguments: &Up) -> Result<Settings, Failure> {
         kafka,
         registry,
         enforcer_listen: arguments.enforcer_listen,
+        lane: arguments.lane,
         contracts: arguments.contracts.clone(),
         company: (company.rate > 0).then_some(company),
     })
@@ -91,6 +92,7 @@ fn watch(mesh: &Mesh, arguments: &Up, interrupt: &Interrupt, out: &mut Out) -> R
     say(format_args!("kafka     {}", mesh.bootstrap()));
     say(format_args!("registry  {}", mesh.registry()));
     say(format_args!("enforcer  http://{}/metrics", mesh.enforcer()));
+    say(format_args!("lane      {}", mesh.lane()));
     let screen = Screen::open(arguments.headless);
     if arguments.headless {
         out.line("ready")?;

@@ -24,7 +24,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::{Json, Router, routing::get};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use weir_kafka::{ClusterConfig, Pump, PumpConfig, Read, ReadOptions, Reader, Until};
+use weir_kafka::{ClusterConfig, Lane, Pump, PumpConfig, Read, ReadOptions, Reader, Until};
 use weir_pump::{GroupProtocol, Ledger};
 use weir_registry::Registry;
 use weir_telemetry::{Health, Server};
@@ -137,6 +137,11 @@ impl Enforcer {
     /// Where metrics and health are served.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// What moves its records: never `Auto`.
+    pub fn lane(&self) -> Lane {
+        self.pump.lane()
     }
 
     /// Why the record loop ended, if it did.

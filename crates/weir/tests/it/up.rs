@@ -61,4 +61,10 @@ fn the_mesh_runs_in_one_process_and_drains() {
     let stopped = run(&bootstrap, &["--rate", "50", "--broken", "0", "--seed", "7"], |up| up.signal(Signal::Interrupt));
     assert_eq!((figure(&stopped, "quarantined"), figure(&stopped, "unsettled")), (0, 0), "{stopped}");
     assert_eq!(figure(&stopped, "received"), figure(&stopped, "sent"), "{stopped}");
+
+    // The lane that moves whole batches takes the group over where the other one left it.
+    let native = run(&bootstrap, &["--rate", "300", "--broken", "0.2", "--seconds", "4", "--lane", "native"], |_| {});
+    let [sent, received, quarantined] = ["sent", "received", "quarantined"].map(|name| figure(&native, name));
+    assert!(sent > 300 && quarantined > 0, "{native}");
+    assert_eq!((received, figure(&native, "unsettled")), (sent, 0), "{native}");
 }
