@@ -33,7 +33,10 @@ pub fn plan_all(products: Vec<Relation>, files: &[ViewFile]) -> (Vec<Option<Plan
     for (i, file) in files.iter().enumerate() {
         let id = &file.options.id;
         let taken = relations.iter().any(|r| r.name == *id || r.topic == file.options.topic)
-            || files[..i].iter().any(|f| f.options.id == *id || f.options.topic == file.options.topic);
+            || files
+                .iter()
+                .enumerate()
+                .any(|(j, f)| j != i && (f.options.id == *id || f.options.topic == file.options.topic));
         if taken {
             found.push(at(
                 file,

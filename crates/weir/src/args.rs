@@ -8,7 +8,13 @@ use weir_kafka::Lane;
 
 /// Contract-governed event streaming.
 #[derive(Debug, Parser)]
-#[command(name = "weir", version, about, propagate_version = true, disable_help_subcommand = true)]
+#[command(
+    name = "weir",
+    version,
+    about = "Event streams under data contracts, and a whole mesh in one process",
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
 #[command(after_help = "Exit codes: 0 done; 1 the answer is no (lint errors, broken events, failed records); \
 3 the cluster is not as asked; 64 wrong usage; 69 a service cannot be reached; 70 anything else.")]
 pub struct Weir {
@@ -340,13 +346,13 @@ pub struct Up {
     #[arg(long, env = "WEIR_REGISTRY_CREDENTIALS", value_name = "FILE")]
     pub registry_credentials: Option<PathBuf>,
     /// Address of the embedded broker.
-    #[arg(long, default_value = "127.0.0.1:9092")]
+    #[arg(long, env = "WEIR_BROKER_LISTEN", default_value = "127.0.0.1:9092")]
     pub broker_listen: SocketAddr,
     /// Address of our schema registry.
-    #[arg(long, default_value = "127.0.0.1:8081")]
+    #[arg(long, env = "WEIR_REGISTRY_LISTEN", default_value = "127.0.0.1:8081")]
     pub registry_listen: SocketAddr,
     /// Address of the enforcer's metrics and health.
-    #[arg(long, default_value = "127.0.0.1:9464")]
+    #[arg(long, env = "WEIR_ENFORCER_LISTEN", default_value = "127.0.0.1:9464")]
     pub enforcer_listen: SocketAddr,
     /// What moves the enforcer's records: auto, native (whole batches) or rdkafka (every cluster); see docs/native-lane.md.
     #[arg(long, env = "WEIR_LANE", default_value_t = Lane::Auto)]

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM as a flag that a command looks at between two steps, so that it ends with its work in order.
+//! Ctrl-C, SIGTERM and SIGHUP as a flag that a command looks at between two steps, so that it ends with its work in order.
 //!
 //! The second signal ends the process at once, for who does not want to wait.
 
@@ -27,11 +27,12 @@ impl Interrupt {
     pub fn listen() -> Result<Interrupt, Failure> {
         let asked = Arc::new(AtomicBool::new(false));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-        let (mut interrupt, mut terminate) = {
+        let (mut interrupt, mut terminate, mut hangup) = {
             let _inside = runtime.enter();
             (
                 signal(SignalKind::interrupt()).context("no signals")?,
                 signal(SignalKind::terminate()).context("no signals")?,
+                signal(SignalKind::hangup()).context("no signals")?,
             )
         };
         let flag = asked.clone();
@@ -43,6 +44,7 @@ impl Interrupt {
                         tokio::select! {
                             _ = interrupt.recv() => {}
                             _ = terminate.recv() => {}
+                            _ = hangup.recv() => {}
                         }
                         if flag.swap(true, Ordering::SeqCst) {
                             std::process::exit(KILLED_BY_INTERRUPT);

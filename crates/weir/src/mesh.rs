@@ -26,6 +26,7 @@ use schema_registry::Service;
 use tokio::runtime::Runtime;
 use weir_broker::{Broker, Config, Data, StartError};
 use weir_kafka::{ClusterConfig, Lane};
+use weir_pump::Route;
 
 use crate::Failure;
 use crate::apply::apply;
@@ -151,8 +152,6 @@ pub struct Product {
 /// Everything that runs. Dropping it stops it, too, but keeps quiet about what went wrong.
 pub struct Mesh {
     running: Option<Running>,
-    /// The product topic of each landing topic.
-    products: BTreeMap<String, String>,
     bootstrap: String,
     registry: String,
     enforcer: SocketAddr,
@@ -235,7 +234,7 @@ impl Mesh {
 
     /// What is known of every product now.
     pub fn products(&self) -> Vec<Product> {
-        self.running.as_ref().map(|running| products(&self.products, &running.enforcer)).unwrap_or_default()
+        self.running.as_ref().map(|running| products(&running.enforcer)).unwrap_or_default()
     }
 
     /// Stops company, enforcer, registry and broker, in this order; what was emitted is judged first.
@@ -251,9 +250,8 @@ impl Mesh {
     /// As [`Mesh::stop`], with the books whatever the outcome.
     pub(crate) fn end(&mut self) -> (Books, Result<(), Failure>) {
         let Some(running) = self.running.take() else { return (Books::default(), Ok(())) };
-        let names = &self.products;
         let mut books = Books::default();
-        let outcome = on_a_thread(|| running.stop(names, &mut books));
+        let outcome = on_a_thread(|| running.stop(&mut books));
         (books, outcome)
     }
 }
@@ -300,10 +298,11 @@ impl Starting<'_> {
                 let mut config = schema_registry::Config::new(kafka.config().clone());
                 config.listen = *listen;
                 let service = runtime.block_on(Service::start(config));
-                let service = service.with_context(|| {
-                    format!(
-                        "the schema registry cannot start at {listen}; choose another address with --registry-listen"
-                    )
+                let service = service.map_err(|error| {
+                    Failure::other(format!(
+                        "the schema registry cannot start: {}",
+                        with_setting(&error, "--registry-listen")
+                    ))
                 })?;
                 let url = format!("http://{}", service.address());
                 let service = self.service.insert(service);
@@ -321,9 +320,8 @@ impl Starting<'_> {
         config.listen = settings.enforcer_listen;
         config.static_members = true;
         config.registry_auth = auth;
-        let enforcer = runtime.block_on(Enforcer::start(config)).with_context(|| {
-            let listen = settings.enforcer_listen;
-            format!("the contract-enforcer cannot start at {listen}; choose another address with --enforcer-listen")
+        let enforcer = runtime.block_on(Enforcer::start(config)).map_err(|error| {
+            Failure::other(format!("the contract-enforcer cannot start: {}", with_setting(&error, "--enforcer-listen")))
         })?;
         let enforcer = self.enforcer.insert(enforcer);
         let up = ready("the contract-enforcer", self.cancelled, || enforcer.health.is_ready(), || reasons(enforcer))?;
@@ -347,11 +345,7 @@ impl Starting<'_> {
             }
         };
         let Some(enforcer) = self.enforcer.take() else { return Ok(None) };
-        let objects =
-            self.files.iter().filter_map(|file| file.compiled.as_ref()).flat_map(|contract| &contract.objects);
-        let products = objects.filter_map(|object| Some((object.landing()?.to_owned(), object.topic().to_owned())));
         Ok(Some(Mesh {
-            products: products.collect(),
             bootstrap: kafka.config().bootstrap().to_owned(),
             registry: registry.url().to_owned(),
             enforcer: enforcer.address(),
@@ -382,7 +376,7 @@ impl Starting<'_> {
 }
 
 impl Running {
-    fn stop(self, names: &BTreeMap<String, String>, books: &mut Books) -> Result<(), Failure> {
+    fn stop(self, books: &mut Books) -> Result<(), Failure> {
         let Running { enforcer, company, service, broker, runtime } = self;
         let emitted = company.map(Emitter::stop);
         books.sent = emitted.as_ref().map_or(0, |emitted| emitted.sent);
@@ -392,13 +386,13 @@ impl Running {
             let counts = enforcer.ledger().snapshot();
             let taken: u64 = counts.values().map(|counts| counts.received - counts.released).sum();
             let settled = counts.values().all(|counts| counts.in_flight == 0);
-            let waiting = products(names, &enforcer).iter().any(|product| product.lag != Some(0));
+            let waiting = products(&enforcer).iter().any(|product| product.lag != Some(0));
             if taken >= books.sent && settled && !waiting {
                 break;
             }
             std::thread::sleep(TICK);
         }
-        books.products = products(names, &enforcer);
+        books.products = products(&enforcer);
         let ledger = enforcer.ledger().clone();
         // What was handed back until now has been read once more; what the end hands back is not settled.
         let again = ledger.snapshot();
@@ -435,7 +429,8 @@ fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T, Failure> + Send) -> Res
     })
 }
 
-fn products(names: &BTreeMap<String, String>, enforcer: &Enforcer) -> Vec<Product> {
+/// What the enforcer governs now, which may be more than what was applied at the start.
+fn products(enforcer: &Enforcer) -> Vec<Product> {
     let counts = enforcer.ledger().snapshot();
     let (lag, _) = enforcer.metrics.waiting();
     let mut reasons: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
@@ -443,21 +438,26 @@ fn products(names: &BTreeMap<String, String>, enforcer: &Enforcer) -> Vec<Produc
         let name = format!("{} {}", reason.code, reason.rule);
         *reasons.entry(reason.topic).or_default().entry(name.trim_end().to_owned()).or_default() += times;
     }
-    let product = |(landing, topic): (&String, &String)| {
-        let counts = counts.get(landing).copied().unwrap_or_default();
-        let mut reasons: Vec<_> = reasons.remove(landing).unwrap_or_default().into_iter().collect();
+    let product = |route: Route| {
+        let counts = counts.get(&route.source).copied().unwrap_or_default();
+        let mut reasons: Vec<_> = reasons.remove(&route.source).unwrap_or_default().into_iter().collect();
         reasons.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
         Product {
-            topic: topic.clone(),
+            topic: route.accepted,
             received: counts.received - counts.released,
             accepted: counts.accepted,
             warned: counts.warned,
             quarantined: counts.quarantined,
-            lag: lag.get(landing).copied(),
+            lag: lag.get(&route.source).copied(),
             reasons,
         }
     };
-    names.iter().map(product).collect()
+    enforcer.contracts.current().routes().into_iter().map(product).collect()
+}
+
+/// An error of a service that names its own `--listen`, which `weir up` knows by another name.
+fn with_setting(error: &dyn std::error::Error, setting: &str) -> String {
+    error.to_string().replace("set --listen", &format!("set {setting}"))
 }
 
 /// Waits until a service is ready; false when it was given up.

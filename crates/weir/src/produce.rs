@@ -66,7 +66,11 @@ pub fn run(arguments: &Produce) -> Result<Exit, Failure> {
         if let Err(why) = row.value.and_then(|event| encoder.encode(event, &mut encoded)) {
             let place = format!("{}:{line}: cannot be encoded: {why}", events.place());
             if !arguments.keep_going {
-                stopped = Some(format!("{place}; correct it, or pass over such events with --keep-going"));
+                let before = match counts.read {
+                    1 => "nothing is written",
+                    _ => "the events before it are written, so a file with all of them would write those twice",
+                };
+                stopped = Some(format!("{place}; {before}; --keep-going passes over such events"));
                 break;
             }
             tell(&bar, &mut counts, &place);

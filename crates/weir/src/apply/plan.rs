@@ -270,8 +270,10 @@ fn incompatible(schema: &str, versions: &[(u32, String)], level: Compatibility) 
         let mut say = |findings: Vec<weir_avro::Incompatibility>, what: &str| {
             for finding in findings {
                 problems.push(format!(
-                    "{what} version {version}, as {level:?} asks: {} at {}",
-                    finding.message, finding.path
+                    "{what} version {version}, as {} asks: {} at {}",
+                    level_name(level),
+                    finding.message,
+                    finding.path
                 ));
             }
         };
@@ -326,10 +328,12 @@ impl fmt::Display for Step {
                     changes.iter().map(|(name, old, new)| format!("{name} {} -> {new}", shown(old))).collect();
                 write!(f, "~ topic {topic}: {}", changes.join(", "))
             }
-            Step::SetLevel { subject, old, new } => {
-                let old = old.map_or_else(|| "none".to_owned(), level_name);
-                write!(f, "~ subject {subject}: compatibility {old} -> {}", level_name(*new))
-            }
+            Step::SetLevel { subject, old, new } => match old {
+                Some(old) => {
+                    write!(f, "~ subject {subject}: compatibility {} -> {}", level_name(*old), level_name(*new))
+                }
+                None => write!(f, "+ subject {subject}: compatibility {}", level_name(*new)),
+            },
             Step::Register { subject, old: None, .. } => write!(f, "+ subject {subject}: first version"),
             Step::Register { subject, old: Some(version), .. } => {
                 write!(f, "~ subject {subject}: new version behind version {version}")
@@ -468,7 +472,7 @@ mod tests {
                 "+ topic t: partitions=4 cleanup.policy=compact",
                 "+ topic t.landing: partitions=4 cleanup.policy=delete",
                 "+ topic t.quarantine: partitions=4 cleanup.policy=delete",
-                "~ subject t-value: compatibility none -> BACKWARD",
+                "+ subject t-value: compatibility BACKWARD",
                 "+ subject t-value: first version",
                 "+ contract c: version 1.0.0",
             ],
@@ -529,7 +533,7 @@ mod tests {
         )
         .unwrap_err();
         assert_eq!(wrong.len(), 1, "{wrong:?}");
-        let start = "c@1.1.0: subject t-value: the new schema cannot read version 1, as FullTransitive asks: ";
+        let start = "c@1.1.0: subject t-value: the new schema cannot read version 1, as FULL_TRANSITIVE asks: ";
         assert!(wrong[0].starts_with(start), "{wrong:?}");
         check(None, Some(Compatibility::None), MORE, &["~ subject t-value: new version behind version 1", publish]);
     }

@@ -315,7 +315,12 @@ impl Tally {
         }
         for (times, what) in [
             (self.replayed_before, "replayed before".to_owned()),
-            (self.tried_too_often, format!("left alone, tried {max_attempts} times or more (--max-attempts)")),
+            (
+                self.tried_too_often,
+                format!(
+                    "left alone, tried {max_attempts} times or more; --max-attempts with a higher number tries them again"
+                ),
+            ),
             (self.lost, "can never be replayed (`weir quarantine show` says why)".to_owned()),
         ] {
             if times > 0 {
