@@ -62,3 +62,30 @@ proptest! {
         }
     }
 }
+
+/// `r.k` was taken for the key `k`, because its last name is the key's.
+#[test]
+fn a_field_below_a_record_is_not_the_key() {
+    let schema = r#"{"type":"record","name":"R","fields":[{"name":"k","type":"string"},
+        {"name":"r","type":{"type":"record","name":"S","fields":[{"name":"k","type":"string"}]}}]}"#;
+    let relation = Relation {
+        name: "a".to_owned(),
+        topic: "a".to_owned(),
+        table: false,
+        key: vec!["k".to_owned()],
+        text_key: true,
+        event_time: None,
+        partitions: Some(1),
+        schema: Arc::new(Schema::parse(schema).unwrap()),
+        personal: BTreeMap::new(),
+        personal_key: false,
+    };
+    let options = Options { id: "t.v".into(), topic: "t.v".into(), ..Options::default() };
+    let check = |sql: &str, expect: &[&str]| {
+        let plan = plan(sql, &options, &[Arc::new(relation.clone())]).unwrap();
+        assert_eq!(plan.output.key, expect, "{sql}");
+    };
+    check("SELECT r.k AS k FROM a", &[]);
+    check("SELECT a.k AS id, r.k AS k FROM a", &["id"]);
+    check("SELECT k FROM a", &["k"]);
+}

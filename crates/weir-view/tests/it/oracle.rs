@@ -196,6 +196,16 @@ proptest! {
             let row = (Some(format!("k{key}")), json!({"k": format!("k{key}"), "c": now.0, "s": now.1}));
             Some(if was == Some(now) { vec![] } else { vec![row] })
         }).collect();
+        prop_assert_eq!(said(&plan, &history), expect.clone());
+
+        // A window that speaks at its end must not have taken the record either: it would then be its last word that fails.
+        let sql = "SELECT k, COUNT(v) AS c, SUM(v) AS s FROM a GROUP BY k, TUMBLE(INTERVAL '100' MILLISECOND) EMIT FINAL";
+        let plan = planned(sql, &[relation("a", false)]);
+        let close = Event { input: 0, key: Some(0), value: Some((None, 0)), list: None, time: 1_000 };
+        let mut expect: Vec<Option<Told>> = expect.into_iter().map(|told| told.map(|_| vec![])).collect();
+        let row = |(key, (c, s)): (&u8, &(i64, Option<i64>))| (Some(format!("k{key}|0")), json!({"k": format!("k{key}"), "c": c, "s": s}));
+        expect.push(Some(groups.iter().map(row).collect()));
+        let history: Vec<Event> = history.into_iter().chain([close]).collect();
         prop_assert_eq!(said(&plan, &history), expect);
     }
 
