@@ -1,9 +1,11 @@
 //! From a query and the relations it names to a plan: what comes out, under which key, from what, by which operator.
 
+mod explode;
 mod group;
 mod lineage;
 mod schema;
 mod show;
+mod union;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -106,13 +108,24 @@ impl Plan {
     /// What is wrong with the text.
     pub fn reads(text: &str) -> Planned<Vec<String>> {
         let query = crate::sql::parse(text)?;
-        Ok(std::iter::once(&query.from).chain(query.joins.iter().map(|j| &j.with)).map(|s| s.name.clone()).collect())
+        let all = std::iter::once(&query).chain(&query.union);
+        Ok(all.flat_map(sources).map(|s| s.name.clone()).collect())
     }
 }
 
+/// What one SELECT reads.
+fn sources(query: &Query) -> impl Iterator<Item = &Source> {
+    std::iter::once(&query.from).chain(query.joins.iter().map(|j| &j.with))
+}
+
 fn build(query: &Query, options: &Options, relations: &[Arc<Relation>]) -> Planned<(Plan, Task)> {
+    if query.union.is_empty() { select(query, options, relations) } else { union::union(query, options, relations) }
+}
+
+/// Plans one SELECT, whatever a UNION ALL puts behind it.
+fn select(query: &Query, options: &Options, relations: &[Arc<Relation>]) -> Planned<(Plan, Task)> {
     let mut sources = Vec::new();
-    for source in std::iter::once(&query.from).chain(query.joins.iter().map(|j| &j.with)) {
+    for source in self::sources(query) {
         let Some(relation) = relations.iter().find(|r| r.name == source.name || r.topic == source.name) else {
             let known: Vec<&str> = relations.iter().map(|r| &*r.name).collect();
             return fail(
@@ -198,6 +211,7 @@ impl Planner<'_> {
         }
         let columns = self.columns()?;
         let having = query.having.as_ref().map(|e| self.resolved(e)).transpose()?;
+        self.exploded(&columns, filter.as_ref())?;
         let grouped = !query.group.is_empty()
             || query.window.is_some()
             || having.is_some()
@@ -241,13 +255,14 @@ impl Planner<'_> {
                         personal_key = self.clear(&e).iter().any(|f| self.class(f).is_some());
                         self.allowed(&e, "the key")?;
                         (
-                            Operator::Stream { rekey: Some(rekey) },
+                            Operator::Stream { rekey: Some(rekey), rest: Vec::new() },
                             "re-key a stream, record by record".to_owned(),
                             "none".to_owned(),
                         )
                     }
                     (None, false) => {
-                        (Operator::Stream { rekey: None }, "stream, record by record".to_owned(), "none".to_owned())
+                        let operator = Operator::Stream { rekey: None, rest: Vec::new() };
+                        (operator, "stream, record by record".to_owned(), "none".to_owned())
                     }
                     (None, true) => {
                         (Operator::Table, "table, row by row".to_owned(), "a hash of the output of each key".to_owned())
@@ -269,9 +284,7 @@ impl Planner<'_> {
         };
         let renamed = |field: &String| {
             let same = columns.iter().find(|(_, e)| match &e.kind {
-                Kind::Path(names) => {
-                    names.last().is_some_and(|n| **n == **field) || (names.len() == 1 && *names[0] == **field)
-                }
+                Kind::Path(names) => names[usize::from(joined)..].join(".") == *field,
                 _ => false,
             });
             same.map(|(name, _)| name.clone())

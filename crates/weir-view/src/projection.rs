@@ -37,6 +37,9 @@ pub enum RowError {
     Record(&'static str),
 }
 
+/// The call that makes a row of each element of an array.
+pub(crate) const EXPLODE: &str = "EXPLODE";
+
 #[derive(Debug)]
 pub(crate) enum Out {
     /// The bytes between two marks; `wrap` puts the branch of a nullable one in front, `null` stands where a record
@@ -49,11 +52,24 @@ pub(crate) enum Out {
     Eval(Program, Column, Arc<str>),
 }
 
+/// A column that is one element of an array for each row that is made.
+#[derive(Debug)]
+struct Explode {
+    /// How many columns stand before it.
+    before: usize,
+    array: Program,
+    item: Column,
+    what: Arc<str>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Projection {
     walker: Walker,
     filter: Option<Program>,
     columns: Vec<Out>,
+    explode: Option<Explode>,
+    /// Where the rows end that [`Projection::rows`] has made.
+    ends: Vec<usize>,
     slots: Vec<Slot<'static>>,
 }
 
@@ -83,7 +99,7 @@ impl Projection {
             }
         };
         let filter = filter.map(|e| condition(&mut wanted, e)).transpose()?;
-        let (mut outs, mut made) = (Vec::new(), Vec::new());
+        let (mut outs, mut made, mut explode) = (Vec::new(), Vec::new(), None);
         for (name, e) in columns {
             if let (Kind::Path(names), false) = (&e.kind, values) {
                 // Compiled as well for its errors: a path that leads nowhere.
@@ -115,12 +131,35 @@ impl Projection {
                 _ = column;
                 continue;
             }
-            let (program, column) = sql::compile(e, schema, salt, &mut wanted)?;
+            let array = match &e.kind {
+                Kind::Call(call, args) if &**call == EXPLODE => match &args[..] {
+                    [array] => Some(array),
+                    _ => return Err(ExprError::new(e.at, "EXPLODE takes one array")),
+                },
+                _ => None,
+            };
+            let (program, mut column) = sql::compile(array.unwrap_or(e), schema, salt, &mut wanted)?;
+            if array.is_some() {
+                column = match column.ty {
+                    sql::SqlType::Array(item) => *item,
+                    other => {
+                        return Err(ExprError::new(
+                            e.at,
+                            format!("EXPLODE does not take {other}; write EXPLODE(array)"),
+                        ));
+                    }
+                };
+            }
             if matches!(column.ty, sql::SqlType::Opaque(_) | sql::SqlType::Null | sql::SqlType::Interval) {
                 let message = format!("`{name}` would be {}, which an output cannot hold; use CAST", column.ty);
                 return Err(ExprError::new(e.at, message));
             }
             made.push(Made::Typed(column.clone()));
+            if array.is_some() {
+                explode =
+                    Some(Explode { before: outs.len(), array: program, item: column, what: name.as_str().into() });
+                continue;
+            }
             outs.push(Out::Eval(program, column, name.as_str().into()));
         }
         let first = wanted.paths().len();
@@ -131,7 +170,7 @@ impl Projection {
         }
         let walker = Walker::with_marks(Arc::clone(schema), wanted.paths(), &marks, Limits::default());
         let walker = walker.map_err(|e| ExprError::new(Default::default(), e.to_string()))?;
-        Ok((Projection { walker, filter, columns: outs, slots: Vec::new() }, made))
+        Ok((Projection { walker, filter, columns: outs, explode, ends: Vec::new(), slots: Vec::new() }, made))
     }
 
     /// Appends the columns of a row to `out` and says whether the condition holds; where it does not, nothing is added.
@@ -145,6 +184,34 @@ impl Projection {
             }
             Ok(true)
         })
+    }
+
+    /// As [`Projection::run`], with a row for each element where a column is exploded; gives where each row ends.
+    pub(crate) fn rows(&mut self, row: &[u8], record: &Record<'_>, out: &mut Vec<u8>) -> Result<&[usize], RowError> {
+        let mut ends = std::mem::take(&mut self.ends);
+        ends.clear();
+        let done = match self.explode.take() {
+            None => self.run(row, record, out).map(|kept| {
+                if kept {
+                    ends.push(out.len())
+                }
+            }),
+            Some(explode) => {
+                let done = self.with(row, record, |columns, filter, slots, input| match holds(filter, input)? {
+                    true => explode.write(columns, row, slots, input, out, &mut ends),
+                    false => Ok(()),
+                });
+                self.explode = Some(explode);
+                done
+            }
+        };
+        self.ends = ends;
+        done.map(|()| &*self.ends)
+    }
+
+    /// How many columns there are.
+    pub(crate) fn count(&self) -> usize {
+        self.columns.len()
     }
 
     /// Hands the value of each column to `take`, where the condition holds.
@@ -197,6 +264,41 @@ fn holds(filter: Option<&Program>, input: &Input<'_>) -> Result<bool, RowError> 
     match filter {
         Some(filter) => filter.test(input).map_err(|error| RowError::Eval { what: "WHERE".into(), error }),
         None => Ok(true),
+    }
+}
+
+impl Explode {
+    fn write(
+        &self,
+        columns: &[Out],
+        row: &[u8],
+        slots: &[Slot<'_>],
+        input: &Input<'_>,
+        out: &mut Vec<u8>,
+        ends: &mut Vec<usize>,
+    ) -> Result<(), RowError> {
+        let what = || Arc::clone(&self.what);
+        let value = self.array.eval(input).map_err(|error| RowError::Eval { what: what(), error })?;
+        // A null array has no elements.
+        let Value::List(list) = &value else { return Ok(()) };
+        let (before, after) = columns.split_at(self.before);
+        let (from, mut tail) = (out.len(), Vec::new());
+        let mut head = from..from;
+        for item in sql::elements(list) {
+            let item = item.map_err(|error| RowError::Encode { what: what(), error })?;
+            if ends.is_empty() {
+                // The other columns are the same in each row. Without an element there is none that could fail.
+                before.iter().try_for_each(|column| column.write(row, slots, input, out))?;
+                after.iter().try_for_each(|column| column.write(row, slots, input, &mut tail))?;
+                head = from..out.len();
+            } else {
+                out.extend_from_within(head.clone());
+            }
+            sql::encode(&item, &self.item, out).map_err(|error| RowError::Encode { what: what(), error })?;
+            out.extend_from_slice(&tail);
+            ends.push(out.len());
+        }
+        Ok(())
     }
 }
 

@@ -84,23 +84,18 @@ pub enum Done {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "a task has one")]
 pub(crate) enum Operator {
-    /// A stream, row by row; with a new key where there is one.
-    Stream {
-        rekey: Option<Projection>,
-    },
+    /// A stream, row by row; with a new key where there is one. `rest` takes the further inputs of a union.
+    Stream { rekey: Option<Projection>, rest: Vec<Task> },
     /// A table, row by row.
     Table,
     /// A stream (input 0) that looks rows up in tables.
-    Lookup {
-        sides: Vec<How>,
-    },
+    Lookup { sides: Vec<How> },
     /// Tables on one key.
-    Merge {
-        sides: Vec<How>,
-        nullable: Vec<bool>,
-    },
+    Merge { sides: Vec<How>, nullable: Vec<bool> },
     Aggregate {
         keys: Projection,
+        /// The fields of a text key of several fields, as texts.
+        texts: Option<Projection>,
         args: Projection,
         all: Vec<Aggregate>,
         window: Option<Window>,
@@ -228,6 +223,11 @@ impl Task {
         state: &mut dyn State,
         emit: &mut dyn Emit,
     ) -> Result<Done, Fault> {
+        if let (Operator::Stream { rest, .. }, Some(other)) = (&mut self.operator, input.checked_sub(1))
+            && let Some(task) = rest.get_mut(other)
+        {
+            return task.process(0, record, state, emit);
+        }
         self.pending.clear();
         let close = self.next_close;
         let done = self.take(input, record, state);
@@ -268,23 +268,30 @@ impl Task {
 
     fn stream(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Result<Done, Fault> {
         let value = record.value.unwrap_or_default();
-        if !self.select.run(value, record, out)? {
+        let ends = self.select.rows(value, record, out)?;
+        if ends.is_empty() {
             return Ok(Done::Taken);
         }
-        let Operator::Stream { rekey: Some(rekey) } = &mut self.operator else {
-            self.pending.output(record.key, Some(out), record.time, true);
-            return Ok(Done::Taken);
+        let mut made = None;
+        let key = match &mut self.operator {
+            Operator::Stream { rekey: Some(rekey), .. } => {
+                rekey.values(value, record, |_, value| {
+                    made = match value {
+                        Value::Null => None,
+                        Value::String(text) => Some(text.as_bytes().to_vec()),
+                        _ => return Err(RowError::Record("a key is text")),
+                    };
+                    Ok(())
+                })?;
+                made.as_deref()
+            }
+            _ => record.key,
         };
-        let mut key = None;
-        rekey.values(value, record, |_, value| {
-            key = match value {
-                Value::Null => None,
-                Value::String(text) => Some(text.as_bytes().to_vec()),
-                _ => return Err(RowError::Record("a key is text")),
-            };
-            Ok(())
-        })?;
-        self.pending.output(key.as_deref(), Some(out), record.time, true);
+        let mut from = 0;
+        for end in ends {
+            self.pending.output(key, out.get(from..*end), record.time, true);
+            from = *end;
+        }
         Ok(Done::Taken)
     }
 

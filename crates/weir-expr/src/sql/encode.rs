@@ -75,6 +75,11 @@ pub fn encode(value: &Value<'_>, column: &Column, out: &mut Vec<u8>) -> Result<(
     Ok(())
 }
 
+/// The elements of an array, in order. One whose bytes are no value of its schema is an error.
+pub fn elements<'a>(list: &List<'a>) -> impl Iterator<Item = Result<Value<'a>, Kind>> {
+    list.iter()
+}
+
 fn free() -> Budget {
     Budget::new(u64::MAX)
 }

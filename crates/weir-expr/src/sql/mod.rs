@@ -18,7 +18,7 @@ mod text;
 
 pub use check::compile;
 pub use column::{Column, SqlType, Unit};
-pub use encode::encode;
+pub use encode::{elements, encode};
 pub use forms::{FUNCTIONS, is_mask};
 pub(crate) use run::Op;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use weir_avro::{Schema, SchemaWriter};
-use weir_expr::sql::{self, Column, Expr, Kind};
+use weir_expr::sql::{self, Column, Expr, Kind, SqlType};
 use weir_expr::{ExprError, Wanted};
 
 use super::{Planned, Planner, aggregate_kind, fail, has_aggregate};
@@ -138,7 +138,16 @@ impl Planner<'_> {
                 "one row of aggregates for each key and open window, the stream time".to_owned(),
             ),
         };
-        let operator = Operator::Aggregate { keys, args, all, window, last: query.last.is_some() };
+        // Texts that hold the sign between them would make one key of two groups.
+        let texts = match relation.text_key && group.len() > 1 {
+            true => {
+                let text = |e: &Expr| Expr::new(e.at, Kind::Cast(Box::new(e.clone()), SqlType::Text, false));
+                let texts: Vec<_> = group.iter().map(|e| ("key".to_owned(), text(e))).collect();
+                Some(Projection::new(schema, None, &texts, &self.options.salt, true)?.0)
+            }
+            false => None,
+        };
+        let operator = Operator::Aggregate { keys, texts, args, all, window, last: query.last.is_some() };
         Ok((operator, select, made, row, says, state))
     }
 }

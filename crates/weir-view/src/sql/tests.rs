@@ -13,4 +13,6 @@ fn deep_and_long_queries_are_errors() {
     check(&format!("SELECT '{}' AS x FROM a", "x".repeat(70_000)), "longer than");
     check("SELECT 'abc", "Unterminated");
     check("", "Expected");
+    let long = format!("{}SELECT x FROM a", "SELECT x FROM a UNION ALL ".repeat(1_600));
+    assert_eq!(parse(&long).map(|query| query.union.len()), Ok(1_600));
 }

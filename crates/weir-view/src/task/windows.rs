@@ -1,6 +1,7 @@
 //! Aggregates for each key, and for each window of event time.
 
 use weir_avro::{put_blob, put_long};
+use weir_expr::Value;
 
 use super::{BROKEN, CLOSES, Done, FORM, Fault, Operator, Pending, ROWS, Record, TIME, Task, keyed};
 use crate::aggregate::{Aggregate, Memory};
@@ -16,7 +17,9 @@ impl Task {
         state: &dyn State,
         row: &mut Vec<u8>,
     ) -> Result<Done, Fault> {
-        let Operator::Aggregate { keys, args, all, window, last } = &mut self.operator else { return Ok(Done::Taken) };
+        let Operator::Aggregate { keys, texts, args, all, window, last } = &mut self.operator else {
+            return Ok(Done::Taken);
+        };
         let value = record.value.unwrap_or_default();
         let Some(key) = record.key else { return Ok(Done::NoKey) };
         let (window, last) = (*window, *last);
@@ -26,6 +29,11 @@ impl Task {
             // Out by WHERE, yet time has gone on.
             taken = 1;
         }
+        let made = match texts {
+            Some(texts) if taken == 0 => unambiguous(texts, key, record)?,
+            _ => None,
+        };
+        let key = made.as_deref().unwrap_or(key);
         let mut found = Vec::new();
         if window.is_some() {
             if self.pending.get(state, &[TIME], &mut found)? {
@@ -145,6 +153,30 @@ impl Task {
         self.next_close = Some(next);
         Ok(())
     }
+}
+
+/// The key of a group of several fields with each `|` and `\` inside a field escaped with `\`, where there are any. A key
+/// with just the `|` between its fields stays as it is, so that it lies where its records lie.
+fn unambiguous(texts: &mut Projection, key: &[u8], record: &Record<'_>) -> Result<Option<Vec<u8>>, RowError> {
+    let between = key.iter().filter(|byte| **byte == b'|').count() + 1;
+    if between == texts.count() && !key.contains(&b'\\') {
+        return Ok(None);
+    }
+    let mut made = Vec::with_capacity(key.len() + 8);
+    texts.values(record.value.unwrap_or_default(), record, |i, value| {
+        let Value::String(text) = value else { return Err(RowError::Record("a field of the key is null")) };
+        if i > 0 {
+            made.push(b'|');
+        }
+        for byte in text.bytes() {
+            if matches!(byte, b'|' | b'\\') {
+                made.push(b'\\');
+            }
+            made.push(byte);
+        }
+        Ok(())
+    })?;
+    Ok(Some(made))
 }
 
 /// The row of a group goes through HAVING and SELECT, and out where it differs from the one before.

@@ -4,5 +4,6 @@
 
 mod cases;
 mod expressions;
+mod keys;
 mod oracle;
 mod retail;

@@ -11,7 +11,8 @@ use weir_view::{Emit, Fault, Memory, Options, Output, Plan, Record, Relation, pl
 
 fn relation(name: &str, table: bool) -> Arc<Relation> {
     let schema = format!(
-        r#"{{"type":"record","name":"{name}","fields":[{{"name":"k","type":"string"}},{{"name":"v","type":["null","long"]}},{{"name":"n","type":"int"}}]}}"#
+        r#"{{"type":"record","name":"{name}","fields":[{{"name":"k","type":"string"}},{{"name":"v","type":["null","long"]}},{{"name":"n","type":"int"}},
+        {{"name":"l","type":["null",{{"type":"array","items":["null","long"]}}]}}]}}"#
     );
     Arc::new(Relation {
         name: name.to_owned(),
@@ -33,13 +34,15 @@ struct Event {
     input: usize,
     key: Option<u8>,
     value: Option<(Option<i64>, i32)>,
+    list: Option<Vec<Option<i64>>>,
     time: i64,
 }
 
 fn history(inputs: usize) -> impl Strategy<Value = Vec<Event>> {
     let value = prop::option::weighted(0.8, (prop::option::weighted(0.8, -3i64..4), 0i32..3));
-    let event = (0..inputs, prop::option::weighted(0.95, 0u8..3), value, 0i64..40);
-    let event = event.prop_map(|(input, key, value, time)| Event { input, key, value, time });
+    let list = prop::option::weighted(0.8, prop::collection::vec(prop::option::weighted(0.8, -3i64..4), 0..4));
+    let event = (0..inputs, prop::option::weighted(0.95, 0u8..3), value, list, 0i64..40);
+    let event = event.prop_map(|(input, key, value, list, time)| Event { input, key, value, list, time });
     prop::collection::vec(event, 0..60)
 }
 
@@ -73,7 +76,8 @@ fn said(plan: &Plan, history: &[Event]) -> Vec<Option<Told>> {
         let schema = &plan.inputs[event.input].schema;
         let key = event.key.map(|k| format!("k{k}"));
         let value = event.value.map(|(v, n)| {
-            from_json(schema, &json!({"k": key.clone().unwrap_or_default(), "v": v, "n": n}), JsonForm::Plain).unwrap()
+            let row = json!({"k": key.clone().unwrap_or_default(), "v": v, "n": n, "l": event.list});
+            from_json(schema, &row, JsonForm::Plain).unwrap()
         });
         let record = Record {
             key: key.as_deref().map(str::as_bytes),
@@ -129,6 +133,79 @@ proptest! {
             let row = json!({"k": key.clone().unwrap_or_default(), "s": v.map(|v| v + i64::from(n))});
             Some(if kept { vec![(key, row)] } else { vec![] })
         }).collect();
+        prop_assert_eq!(said(&plan, &history), expect);
+    }
+
+    #[test]
+    fn a_union_says_what_each_stream_says_in_the_order_they_come(history in history(3)) {
+        let sql = "SELECT k, v AS s FROM a WHERE v > 0 UNION ALL SELECT k, v + n AS s FROM b UNION ALL SELECT k, TRY(10 / n) AS s FROM c WHERE 10 / n > 5";
+        let plan = planned(sql, &[relation("a", false), relation("b", false), relation("c", false)]);
+        let expect: Vec<Option<Told>> = history.iter().map(|e| {
+            let (v, n) = e.value?;
+            let n = i64::from(n);
+            let said = match e.input {
+                0 => v.filter(|v| *v > 0).map(Some),
+                1 => Some(v.map(|v| v + n)),
+                _ => Some(10_i64.checked_div(n)?).filter(|q| *q > 5).map(Some),
+            };
+            let key = e.key.map(|k| format!("k{k}"));
+            let row = |s| (key.clone(), json!({"k": key.clone().unwrap_or_default(), "s": s}));
+            Some(said.into_iter().map(row).collect())
+        }).collect();
+        prop_assert_eq!(said(&plan, &history), expect);
+    }
+
+    #[test]
+    fn an_array_is_a_record_for_each_element(history in history(1)) {
+        let whole = ["SELECT n, EXPLODE(l) AS x, 10 / n AS q FROM a WHERE n < 2", "SELECT n, EXPLODE(ARRAY[v, n, v]) AS x, 10 / n AS q FROM a WHERE n < 2"];
+        for (sql, own) in whole.into_iter().zip([true, false]) {
+            for (more, keyed) in [("", false), (" PARTITION BY n", true)] {
+                let plan = planned(&format!("{sql}{more}"), &[relation("a", false)]);
+                let expect: Vec<Option<Told>> = history.iter().map(|e| {
+                    let (v, n) = e.value?;
+                    let items = if own { e.list.clone().unwrap_or_default() } else { vec![v, Some(n.into()), v] };
+                    if n >= 2 || items.is_empty() {
+                        return Some(vec![]);
+                    }
+                    let q = 10_i32.checked_div(n)?;
+                    let key = if keyed { Some(n.to_string()) } else { e.key.map(|k| format!("k{k}")) };
+                    Some(items.iter().map(|x| (key.clone(), json!({"n": n, "x": x, "q": q}))).collect())
+                }).collect();
+                prop_assert_eq!(said(&plan, &history), expect, "{}{}", sql, more);
+            }
+        }
+    }
+
+    #[test]
+    fn a_sum_beyond_bigint_is_a_fault_of_its_record(history in history(1)) {
+        let great = |v: i64| [i64::MIN, i64::MIN / 2, -1, 0, 1, i64::MAX / 2, i64::MAX][(v + 3) as usize];
+        let grown = |e: &Event| Event { value: e.value.map(|(v, n)| (v.map(great), n)), ..e.clone() };
+        let history: Vec<Event> = history.iter().map(grown).collect();
+        let plan = planned("SELECT k, COUNT(v) AS c, SUM(v) AS s FROM a GROUP BY k", &[relation("a", false)]);
+        let mut groups: BTreeMap<u8, (i64, Option<i64>)> = BTreeMap::new();
+        let expect: Vec<Option<Told>> = history.iter().map(|e| {
+            let (v, _) = e.value?;
+            let Some(key) = e.key else { return Some(vec![]) };
+            let was = groups.get(&key).copied();
+            let (c, s) = was.unwrap_or_default();
+            let now = match v {
+                Some(v) => (c + 1, Some(s.unwrap_or(0).checked_add(v)?)),
+                None => (c, s),
+            };
+            groups.insert(key, now);
+            let row = (Some(format!("k{key}")), json!({"k": format!("k{key}"), "c": now.0, "s": now.1}));
+            Some(if was == Some(now) { vec![] } else { vec![row] })
+        }).collect();
+        prop_assert_eq!(said(&plan, &history), expect.clone());
+
+        // A window that speaks at its end must not have taken the record either: it would then be its last word that fails.
+        let sql = "SELECT k, COUNT(v) AS c, SUM(v) AS s FROM a GROUP BY k, TUMBLE(INTERVAL '100' MILLISECOND) EMIT FINAL";
+        let plan = planned(sql, &[relation("a", false)]);
+        let close = Event { input: 0, key: Some(0), value: Some((None, 0)), list: None, time: 1_000 };
+        let mut expect: Vec<Option<Told>> = expect.into_iter().map(|told| told.map(|_| vec![])).collect();
+        let row = |(key, (c, s)): (&u8, &(i64, Option<i64>))| (Some(format!("k{key}|0")), json!({"k": format!("k{key}"), "c": c, "s": s}));
+        expect.push(Some(groups.iter().map(row).collect()));
+        let history: Vec<Event> = history.into_iter().chain([close]).collect();
         prop_assert_eq!(said(&plan, &history), expect);
     }
 

@@ -1,0 +1,219 @@
+//! From the parser's SELECT to a query: its clauses, joins, items and windows, and the SELECTs of a UNION ALL.
+
+use sqlparser::ast as p;
+use weir_expr::Pos;
+use weir_expr::sql::Expr;
+
+use super::words::{interval, source};
+use super::{How, Item, Join, Parsed, Query, Reader, Window, at, fail, plain, unsupported};
+
+impl Reader {
+    pub(super) fn query(&mut self, query: p::Query, partition: Option<Expr>, last: Option<Pos>) -> Parsed<Query> {
+        let place = at(&query);
+        let p::Query {
+            with,
+            body,
+            order_by,
+            limit_clause,
+            fetch,
+            locks,
+            for_clause,
+            settings,
+            format_clause,
+            pipe_operators,
+        } = query;
+        let odd = [
+            (with.is_some(), "WITH; make a view of it"),
+            (order_by.is_some(), "ORDER BY: a stream has the order it has"),
+            (limit_clause.is_some() || fetch.is_some(), "LIMIT: a view does not end"),
+            (!locks.is_empty() || for_clause.is_some(), "FOR"),
+            (settings.is_some() || format_clause.is_some(), "SETTINGS"),
+            (!pipe_operators.is_empty(), "pipe operators"),
+        ];
+        unsupported(place, &odd)?;
+        let mut selects = selects(*body)?.into_iter().map(|select| self.select(select));
+        let Some(first) = selects.next() else { return fail(place, "a view is one SELECT") };
+        let (first, union) = (first?, selects.collect::<Parsed<_>>()?);
+        Ok(Query { union, partition, last, ..first })
+    }
+
+    fn select(&mut self, select: p::Select) -> Parsed<Query> {
+        let place = at(&select);
+        let p::Select {
+            select_token: _,
+            optimizer_hints,
+            distinct,
+            select_modifiers,
+            top,
+            top_before_distinct: _,
+            projection,
+            exclude,
+            into,
+            from,
+            lateral_views,
+            prewhere,
+            selection,
+            connect_by,
+            group_by,
+            cluster_by,
+            distribute_by,
+            sort_by,
+            having,
+            named_window,
+            qualify,
+            window_before_qualify: _,
+            value_table_mode,
+            flavor: _,
+        } = select;
+        let odd = [
+            (!optimizer_hints.is_empty() || select_modifiers.is_some(), "hints"),
+            (distinct.is_some(), "DISTINCT; use GROUP BY"),
+            (top.is_some(), "TOP"),
+            (exclude.is_some(), "EXCLUDE; name the fields"),
+            (into.is_some(), "INTO: the output stands in the view file"),
+            (!lateral_views.is_empty(), "LATERAL VIEW"),
+            (prewhere.is_some(), "PREWHERE; use WHERE"),
+            (!connect_by.is_empty(), "CONNECT BY"),
+            (
+                !cluster_by.is_empty() || !distribute_by.is_empty() || !sort_by.is_empty(),
+                "CLUSTER BY; use PARTITION BY",
+            ),
+            (!named_window.is_empty() || qualify.is_some(), "window functions; use GROUP BY with TUMBLE or HOP"),
+            (value_table_mode.is_some(), "SELECT AS"),
+        ];
+        unsupported(place, &odd)?;
+        let mut tables = from.into_iter();
+        let (Some(table), None) = (tables.next(), tables.next()) else {
+            return fail(place, "FROM names one relation; join others to it with JOIN ... ON");
+        };
+        let p::TableWithJoins { relation, joins } = table;
+        let from = source(relation)?;
+        let joins = joins.into_iter().map(|join| self.join(join)).collect::<Parsed<Vec<_>>>()?;
+        let items = projection.into_iter().map(|item| self.item(item)).collect::<Parsed<Vec<_>>>()?;
+        let filter = selection.map(|e| self.expr(e)).transpose()?;
+        let having = having.map(|e| self.expr(e)).transpose()?;
+        let (mut group, mut window) = (Vec::new(), None);
+        match group_by {
+            p::GroupByExpr::Expressions(exprs, modifiers) if modifiers.is_empty() => {
+                for e in exprs {
+                    let place = at(&e);
+                    match self.window(&e, place)? {
+                        Some(_) if window.is_some() => return fail(place, "GROUP BY takes one window"),
+                        Some(found) => window = Some((found, place)),
+                        None => group.push(self.expr(e)?),
+                    }
+                }
+            }
+            _ => return fail(place, "GROUP BY takes expressions and at most one window"),
+        }
+        Ok(Query { items, from, joins, filter, group, window, having, partition: None, last: None, union: Vec::new() })
+    }
+
+    fn join(&mut self, join: p::Join) -> Parsed<Join> {
+        let with = source(join.relation)?;
+        use p::JoinOperator as J;
+        let (how, constraint) = match join.join_operator {
+            J::Join(c) | J::Inner(c) => (How::Inner, c),
+            J::Left(c) | J::LeftOuter(c) => (How::Left, c),
+            J::FullOuter(c) => (How::Full, c),
+            J::Right(_) | J::RightOuter(_) => {
+                return fail(with.at, "RIGHT JOIN is not supported; swap the sides and use LEFT JOIN");
+            }
+            _ => return fail(with.at, "a join is JOIN, LEFT JOIN or FULL JOIN with ON"),
+        };
+        match constraint {
+            p::JoinConstraint::On(on) => Ok(Join { how, with, on: self.expr(on)? }),
+            _ => fail(with.at, "a join needs ON a.key = b.key"),
+        }
+    }
+
+    fn item(&mut self, item: p::SelectItem) -> Parsed<Item> {
+        let place = at(&item);
+        match item {
+            p::SelectItem::UnnamedExpr(e) => Ok(Item::One(self.expr(e)?, None)),
+            p::SelectItem::ExprWithAlias { expr, alias } => Ok(Item::One(self.expr(expr)?, Some(alias.value))),
+            p::SelectItem::Wildcard(options) if plain(&options) => Ok(Item::All(None, place)),
+            p::SelectItem::QualifiedWildcard(p::SelectItemQualifiedWildcardKind::ObjectName(name), options)
+                if plain(&options) =>
+            {
+                Ok(Item::All(Some(name.to_string()), place))
+            }
+            _ => fail(place, "`*` and `alias.*` stand alone; name the fields instead"),
+        }
+    }
+
+    /// `TUMBLE(size [, grace])` and `HOP(size, step [, grace])`.
+    fn window(&mut self, e: &p::Expr, place: Pos) -> Parsed<Option<Window>> {
+        let p::Expr::Function(function) = e else { return Ok(None) };
+        let name = function.name.to_string().to_ascii_uppercase();
+        let least = match name.as_str() {
+            "TUMBLE" => 1,
+            "HOP" => 2,
+            "SESSION" => return fail(place, "SESSION windows are not part of the language yet; use TUMBLE or HOP"),
+            _ => return Ok(None),
+        };
+        let form =
+            "write TUMBLE(INTERVAL '1' DAY, GRACE => INTERVAL '1' HOUR) or HOP(INTERVAL '1' DAY, INTERVAL '1' HOUR)";
+        let p::FunctionArguments::List(list) = &function.args else { return fail(place, form) };
+        let (mut lengths, mut grace) = (Vec::new(), 0);
+        for arg in &list.args {
+            match arg {
+                p::FunctionArg::Unnamed(p::FunctionArgExpr::Expr(p::Expr::Interval(i))) => {
+                    lengths.push(interval(i, place)?)
+                }
+                p::FunctionArg::Named { name, arg: p::FunctionArgExpr::Expr(p::Expr::Interval(i)), .. }
+                    if name.value.eq_ignore_ascii_case("grace") =>
+                {
+                    grace = interval(i, place)?;
+                }
+                p::FunctionArg::ExprNamed { name, arg: p::FunctionArgExpr::Expr(p::Expr::Interval(i)), .. }
+                    if name.to_string().eq_ignore_ascii_case("grace") =>
+                {
+                    grace = interval(i, place)?;
+                }
+                _ => return fail(place, form),
+            }
+        }
+        if lengths.len() != least || lengths.iter().any(|l| *l <= 0) || grace < 0 {
+            return fail(place, form);
+        }
+        let (size, step) = (lengths[0], *lengths.last().unwrap_or(&lengths[0]));
+        if step > size || size / step > 1_000 {
+            return fail(place, "the step of HOP is at most its size and at least a thousandth of it");
+        }
+        Ok(Some(Window { size, step, grace }))
+    }
+}
+
+/// The SELECTs of a query, in their order. A long union is a deep tree; this goes down it without recursion.
+fn selects(mut body: p::SetExpr) -> Parsed<Vec<p::Select>> {
+    let mut found = Vec::new();
+    loop {
+        let (left, last) = match body {
+            p::SetExpr::SetOperation { op: p::SetOperator::Union, set_quantifier, left, right } => {
+                if set_quantifier != p::SetQuantifier::All {
+                    return fail(at(&*right), "write UNION ALL: a stream does not know what it has said before");
+                }
+                (Some(*left), *right)
+            }
+            other => (None, other),
+        };
+        let place = at(&last);
+        match last {
+            p::SetExpr::Select(select) => found.push(*select),
+            p::SetExpr::SetOperation { .. } | p::SetExpr::Query(_) => {
+                return fail(
+                    place,
+                    "a view is one SELECT, or several with UNION ALL between them, without parentheses",
+                );
+            }
+            _ => return fail(place, "a view is one SELECT"),
+        }
+        match left {
+            Some(left) => body = left,
+            None => break,
+        }
+    }
+    found.reverse();
+    Ok(found)
+}
