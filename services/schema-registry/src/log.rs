@@ -164,6 +164,7 @@ impl Connecting {
             reader,
             writer: None,
             awaited: None,
+            conflict: None,
             contact: Instant::now(),
         };
         worker.run(&queue);
@@ -210,6 +211,8 @@ struct Worker {
     writer: Option<TransactionalWriter>,
     /// A record whose transaction ended in doubt, until it is seen.
     awaited: Option<Record>,
+    /// Offset of the last record that was left out because its id belongs to another schema.
+    conflict: Option<i64>,
     contact: Instant,
 }
 
@@ -318,6 +321,7 @@ impl Worker {
                 "foreign"
             }
             Ok(Applied::Conflict { id }) => {
+                self.conflict = Some(offset);
                 tracing::error!(offset, id, "record of the log gives the id of one schema to another, it is left out");
                 "conflict"
             }
@@ -380,9 +384,14 @@ impl Worker {
             return Err(Fault::TooLarge { size, limit: self.limit }.into());
         }
         if !decision.records.is_empty() {
-            let last = self.transact(&decision, in_doubt)?;
+            let (first, last) = self.transact(&decision, in_doubt)?;
             // An owner whose state lacks its own writes must not decide on it.
             self.await_offset(last, deadline).inspect_err(|_| self.writer = None)?;
+            // A transaction that nobody could see was in front of it after all: Kafka forgets the end of one when it is killed at the
+            // wrong moment, and ends it with the next. What was decided without it counts for nothing where the two disagree.
+            if self.conflict.is_some_and(|offset| (first..=last).contains(&offset)) {
+                return Err(Stop::Again("another record of the log has this id".to_owned()));
+            }
         }
         Ok(decision.answer)
     }
@@ -400,11 +409,14 @@ impl Worker {
         Ok(())
     }
 
-    /// Writes the records of a decision, all or none; the answer is the offset of the last.
-    fn transact(&mut self, decision: &Decision<Value>, in_doubt: &mut Option<Value>) -> Result<i64, Stop> {
+    /// Writes the records of a decision, all or none; the answer are the offsets of the first and the last.
+    fn transact(&mut self, decision: &Decision<Value>, in_doubt: &mut Option<Value>) -> Result<(i64, i64), Stop> {
         let writer = self.writer.as_mut().ok_or_else(|| Stop::Again("the writer is not open".to_owned()))?;
         let error = match commit(writer, &self.config.topic, &decision.records) {
-            Ok(places) => return Ok(places.last().map_or(-1, |(_, offset)| *offset)),
+            Ok(places) => {
+                let offset = |place: Option<&(i32, i64)>| place.map_or(-1, |(_, offset)| *offset);
+                return Ok((offset(places.first()), offset(places.last())));
+            }
             Err(error) => error,
         };
         tracing::warn!(%error, "write failed, trying again");

@@ -1,11 +1,13 @@
 //! The topic as others write and read it: records made by hand in Confluent's form, and ours byte for byte.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use serde_json::json;
-use weir_kafka::{Admin, ClusterConfig, NewTopic, Outgoing, Read, ReadOptions, Reader, Writer};
+use weir_kafka::{Admin, ClusterConfig, NewTopic, Outgoing, Read, ReadOptions, Reader, TransactionalWriter, Writer};
 use weir_testkit::kafka::Cluster;
+use weir_testkit::wait_for;
 
 use crate::support::{Registry, record};
 
@@ -29,7 +31,11 @@ fn write(cluster: &ClusterConfig, topic: &str, records: &[(&str, &str)]) {
 }
 
 fn read(cluster: &ClusterConfig, topic: &str) -> Vec<(String, String)> {
-    let mut reader = Reader::open(cluster, topic, ReadOptions::default()).unwrap();
+    read_with(cluster, topic, ReadOptions::default())
+}
+
+fn read_with(cluster: &ClusterConfig, topic: &str, options: ReadOptions) -> Vec<(String, String)> {
+    let mut reader = Reader::open(cluster, topic, options).unwrap();
     let mut records = Vec::new();
     loop {
         match reader.next(Duration::from_secs(30)).unwrap() {
@@ -207,4 +213,48 @@ async fn a_topic_that_would_lose_schemas_is_refused() {
     admin.alter_configs("unfit", &BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())])).unwrap();
     registry.ready().await;
     registry.stop().await;
+}
+
+/// Apache Kafka that is killed can forget the end of a transaction, whose records then show with the producer's next one. Here
+/// somebody else's does so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_shows_late_keeps_its_id() {
+    let Some(cluster) = cluster() else { return };
+    let Some(registry) = Registry::start("exchange-late").await else { return };
+    let topic = "exchange-late";
+    assert_eq!(registry.post("/subjects/a/versions", &record("A", 1)).await.1["id"], 1);
+    let (show, shown) = mpsc::channel::<()>();
+    let late = record("B", 1)["schema"].clone();
+    let (key, value) = (
+        r#"{"keytype":"SCHEMA","subject":"b","version":1,"magic":1}"#,
+        json!({"subject": "b", "version": 1, "id": 2, "schema": late, "deleted": false}).to_string(),
+    );
+    let hidden = std::thread::spawn({
+        let cluster = cluster.clone();
+        move || {
+            let mut writer = TransactionalWriter::open(&cluster, "exchange-late", Duration::from_secs(60)).unwrap();
+            writer.begin().unwrap();
+            let (key, value) = (Some(key.as_bytes()), Some(value.as_bytes()));
+            writer.send(&Outgoing { topic, partition: Some(0), key, value, ..Outgoing::default() }).unwrap();
+            shown.recv().unwrap();
+            writer.commit().unwrap();
+        }
+    });
+    let written = |subject: &str| {
+        let options = ReadOptions { uncommitted: true, ..ReadOptions::default() };
+        let name = format!("\"subject\":\"{subject}\"");
+        read_with(&cluster, topic, options).iter().any(|(key, _)| key.contains(&name))
+    };
+    wait_for(Duration::from_secs(30), "the hidden record", || written("b"));
+    let body = record("C", 1);
+    let (answer, ()) = tokio::join!(registry.post("/subjects/c/versions", &body), async {
+        tokio::task::block_in_place(|| {
+            wait_for(Duration::from_secs(30), "the record behind it", || written("c"));
+            show.send(()).unwrap();
+        });
+    });
+    hidden.join().unwrap();
+    assert_eq!((answer.0, &answer.1["id"]), (200, &json!(3)), "{answer:?}");
+    let (b, c) = (registry.get("/schemas/ids/2").await.1, registry.get("/schemas/ids/3").await.1);
+    assert_eq!((&b["schema"], &c["schema"]), (&late, &body["schema"]));
 }
