@@ -40,6 +40,12 @@ fn maker<'m>(encoder: &'m Encoder, generator: &'m Generator) -> impl Fn(Id, Verd
 
 /// Produces while `faults` happen, and then holds what came out against what went in.
 fn under_load(world: &mut World, faults: impl FnOnce(&mut World) -> Enforcer) {
+    let twice = written_twice(world, faults);
+    assert_eq!(twice, 0, "the producer wrote {twice} records twice, so the run shows nothing");
+}
+
+/// As [`under_load`], with the number of records that the producer wrote twice: if there are any, nothing was compared.
+fn written_twice(world: &mut World, faults: impl FnOnce(&mut World) -> Enforcer) -> usize {
     let (generator, encoder, kafka) = (generator(), world.encoder.clone(), world.kafka.clone());
     let make = maker(&encoder, &generator);
     let ledger = Ledger::new(&generator, LANDING, &make);
@@ -58,7 +64,9 @@ fn under_load(world: &mut World, faults: impl FnOnce(&mut World) -> Enforcer) {
     world.drained(SECONDS(90));
     let mut ids = std::collections::HashSet::new();
     let twice = world.read(LANDING).iter().filter(|r| !ids.insert(r.record.headers.last().cloned())).count();
-    assert_eq!(twice, 0, "the producer wrote {twice} records twice, so the run shows nothing");
+    if twice > 0 {
+        return twice;
+    }
     let summary =
         ledger.compare(acked, world.read(TOPIC), world.read(QUARANTINE)).unwrap_or_else(|broken| panic!("{broken}"));
     assert_eq!((summary.duplicates, summary.out_of_order, summary.unacked), (0, 0, 0), "{summary}");
@@ -74,6 +82,7 @@ fn under_load(world: &mut World, faults: impl FnOnce(&mut World) -> Enforcer) {
             + count("weir_enforcer_in_flight"),
         "{page}"
     );
+    0
 }
 
 struct Stop<'s>(&'s AtomicBool);
@@ -197,17 +206,27 @@ fn leading(world: &World) -> u64 {
 
 #[test]
 fn a_broker_that_restarts_in_the_middle_loses_and_doubles_nothing() {
-    let Some(mut world) = World::start() else { return };
-    under_load(&mut world, |world| {
-        let enforcer = world.enforcer("a");
-        for _ in 0..3 {
-            let before = done(&enforcer);
-            wait_for(SECONDS(60), "the enforcer to be in the middle of its work", || done(&enforcer) > before + 2_000);
-            world.cluster.stop();
-            world.cluster.restart();
+    // On a busy machine the test's own idempotent producer may write a batch once more after a restart. Such a run shows nothing of the
+    // enforcer.
+    for _ in 0..3 {
+        let Some(mut world) = World::start() else { return };
+        let twice = written_twice(&mut world, |world| {
+            let enforcer = world.enforcer("a");
+            for _ in 0..3 {
+                let before = done(&enforcer);
+                let more = || done(&enforcer) > before + 2_000;
+                wait_for(SECONDS(60), "the enforcer to be in the middle of its work", more);
+                world.cluster.stop();
+                world.cluster.restart();
+            }
+            enforcer
+        });
+        if twice == 0 {
+            return;
         }
-        enforcer
-    });
+        eprintln!("the producer wrote {twice} records twice, once more");
+    }
+    panic!("the producer wrote records twice in each of three runs");
 }
 
 #[test]
