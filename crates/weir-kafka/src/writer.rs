@@ -253,8 +253,11 @@ impl TransactionalWriter {
             .set("transaction.timeout.ms", timeout.as_millis().to_string())
             .create_with_context(Deliveries::default())
             .map_err(|e| TransactionError::of("open", &e))?;
+        // Both within one timeout, so that a cluster that is away is told of no later for it.
+        let begun = Instant::now();
         await_broker(&producer, timeout);
-        producer.init_transactions(timeout).map_err(|e| TransactionError::of("open", &e))?;
+        let left = timeout.saturating_sub(begun.elapsed()).max(DRAIN_PAUSE);
+        producer.init_transactions(left).map_err(|e| TransactionError::of("open", &e))?;
         Ok(TransactionalWriter { config: config.clone(), producer, timeout, sent: 0 })
     }
 
