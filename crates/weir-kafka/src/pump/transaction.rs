@@ -87,12 +87,16 @@ impl<'s> Transaction<'s> {
     }
 
     /// A new producer, which becomes the owner of the transactional id: what an older one left open is undone. Tries
-    /// until it works or the pump stops.
+    /// until it works or the pump stops. A pump that stops needs none: what it left open its successor undoes, and
+    /// whoever becomes the owner late would fence that successor.
     pub(super) fn connect(&mut self) -> Result<(), Trouble> {
         let mut pause = Duration::from_millis(100);
         let mut fences = 0;
         self.forget();
         loop {
+            if self.shared.is_stopping() {
+                return Err(Trouble::Restart("stopping".to_owned()));
+            }
             let reason = match self.create() {
                 Ok(producer) => {
                     self.producer = Some(producer);
@@ -108,9 +112,6 @@ impl<'s> Transaction<'s> {
                     error.to_string()
                 }
             };
-            if self.shared.is_stopping() {
-                return Err(Trouble::Restart("stopping".to_owned()));
-            }
             tracing::warn!(worker = self.worker, reason, "cannot initialise transactions, trying again");
             self.shared
                 .set_state(self.worker, WorkerState::Waiting(format!("cannot initialise transactions: {reason}")));
@@ -126,14 +127,14 @@ impl<'s> Transaction<'s> {
         await_broker(&producer, Duration::from_secs(2));
         // A retriable error (the coordinator is loading, a broker is away) is for the same producer to try again.
         let deadline = Instant::now() + Duration::from_secs(30);
-        loop {
+        while !self.shared.is_stopping() {
             match producer.init_transactions(Duration::from_secs(2)) {
                 Ok(()) => return Ok(producer),
-                Err(KafkaError::Transaction(error))
-                    if error.is_retriable() && Instant::now() < deadline && !self.shared.is_stopping() => {}
+                Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {}
                 Err(error) => return Err(error),
             }
         }
+        Err(KafkaError::Canceled)
     }
 
     /// A batch larger than the smallest topic takes would be refused whole; librdkafka does not split one.
