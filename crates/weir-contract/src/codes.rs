@@ -74,6 +74,8 @@ codes! {
     TombstoneDenied "TOMBSTONE_DENIED",
     /// A batch of the log could not be read.
     BatchUnreadable "BATCH_UNREADABLE",
+    /// A view could not take a record of its inputs.
+    ViewFailed "VIEW_FAILED",
 }
 
 impl Code {

@@ -118,6 +118,17 @@ impl Admin {
             .map_err(|e| Error::of("reach the cluster", &e))
     }
 
+    /// The id of the cluster, which tells it from every other (KIP-78).
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if it does not answer within the timeout.
+    pub fn cluster_id(&self) -> Result<String, Error> {
+        self.reader.client().fetch_cluster_id(self.timeout).ok_or_else(|| Error::Unavailable {
+            action: "ask for the id of the cluster".to_owned(),
+            reason: "no answer in time".to_owned(),
+        })
+    }
+
     /// All topics and their number of partitions, without the cluster's internal ones.
     ///
     /// # Errors

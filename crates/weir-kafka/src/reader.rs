@@ -130,6 +130,11 @@ impl Reader {
         self.partitions.iter().map(|(partition, place)| (*partition, place.next)).collect()
     }
 
+    /// The end of every partition, as it was when the reader was opened or extended.
+    pub fn ends(&self) -> BTreeMap<i32, i64> {
+        self.partitions.iter().map(|(partition, place)| (*partition, place.end)).collect()
+    }
+
     /// Waits up to `timeout` for the next record.
     ///
     /// # Errors

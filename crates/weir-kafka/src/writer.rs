@@ -19,7 +19,7 @@ use crate::config::ClusterConfig;
 use crate::context::{Quiet, log};
 use crate::error::{Failure, TransactionError, code_of};
 use crate::record::{native_headers, native_timestamp};
-use crate::{Error, Outgoing};
+use crate::{Error, Membership, Outgoing};
 
 /// How long to sleep between two looks at a producer's queue. `poll(1 ms)` would spin: it returns at every event and
 /// doubles the processor time per record.
@@ -283,6 +283,12 @@ impl TransactionalWriter {
         Ok(())
     }
 
+    /// How many records were queued since [`TransactionalWriter::begin`]: the index that the next one has in the answer of
+    /// [`TransactionalWriter::commit`].
+    pub fn sent(&self) -> usize {
+        self.sent
+    }
+
     /// Puts positions of `group` into the open transaction, as (topic, partition, position). Meant for groups nobody
     /// joins: what fences here is the transactional id, not the group's generation.
     ///
@@ -299,6 +305,32 @@ impl TransactionalWriter {
             self.config.reader(group, "read_committed").create_with_context(Quiet::default()).map_err(failed)?;
         let metadata = member.group_metadata().ok_or_else(|| failed(KafkaError::Canceled))?;
         self.producer.send_offsets_to_transaction(&list, &metadata, self.timeout).map_err(failed)
+    }
+
+    /// Puts positions of a member's group into the open transaction, as (topic, partition, position). A member that has
+    /// lost its partitions is fenced by its generation (KIP-447), as the transactional id fences an older producer.
+    ///
+    /// # Errors
+    /// Any [`Failure`]; [`Failure::Abortable`] where the membership is lost.
+    pub fn send_positions(
+        &mut self,
+        member: &Membership,
+        positions: &[(&str, i32, i64)],
+    ) -> Result<(), TransactionError> {
+        const STEP: &str = "send positions";
+        let mut list = TopicPartitionList::new();
+        for (topic, partition, position) in positions {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*position))
+                .map_err(|e| TransactionError::of(STEP, &e))?;
+        }
+        // Read anew for every transaction, and before the look at the mark, as in the pump.
+        let lost =
+            |reason: &str| TransactionError { step: STEP, failure: Failure::Abortable, reason: reason.to_owned() };
+        let metadata = member.consumer().group_metadata().ok_or_else(|| lost("not a member of the group"))?;
+        if member.consumer().assignment_lost() {
+            return Err(lost("the partitions were lost to another member"));
+        }
+        self.producer.send_offsets_to_transaction(&list, &metadata, self.timeout).map_err(|e| self.judge(STEP, &e))
     }
 
     /// Commits, and returns partition and offset of every record in the order of sending.

@@ -44,6 +44,8 @@ pub struct ViewFile {
     pub on_schema_change: OnSchemaChange,
     /// `delivery`.
     pub delivery: Delivery,
+    /// `output.contract`: the file of the contract of what it writes, beside this one.
+    pub contract: Option<String>,
     /// Id, topic, allowed fields and salt.
     pub options: Options,
     /// The tests.
@@ -179,9 +181,11 @@ fn view(reader: &mut Reader, node: &Node, text: &str) -> Option<ViewFile> {
     let team = reader.text(node, "team", true);
     let sql = reader.text(node, "sql", true);
     let mut topic = id.clone();
+    let mut contract = None;
     if let Some(output) = node.get("output") {
-        reader.keys(output, &["topic"]);
+        reader.keys(output, &["topic", "contract"]);
         topic = reader.text(output, "topic", false).or(topic);
+        contract = reader.text(output, "contract", false);
     }
     let changes = [("pin", OnSchemaChange::Pin), ("fail", OnSchemaChange::Fail)];
     let on_schema_change = reader.choice(node, "onSchemaChange", &changes, OnSchemaChange::Pin);
@@ -218,6 +222,7 @@ fn view(reader: &mut Reader, node: &Node, text: &str) -> Option<ViewFile> {
         block,
         on_schema_change,
         delivery,
+        contract,
         options: Options { topic: topic.unwrap_or_else(|| id.clone()), id, allow, salt },
         tests,
     })

@@ -9,19 +9,23 @@
 
 mod aggregate;
 mod bytes;
+mod clock;
 mod file;
 pub mod order;
 mod plan;
 mod projection;
+mod record;
 mod relation;
 mod sql;
 mod state;
 mod task;
 mod views;
 
+pub use clock::Clock;
 pub use file::{Delivery, Given, OnSchemaChange, Test, ViewFile, read};
 pub use plan::{Lineage, Options, Plan, plan};
 pub use projection::RowError;
+pub use record::{RecordError, VIEWS_TOPIC, ViewRecord, generation_topic};
 pub use relation::Relation;
 pub use state::{Memory, State, StateError};
 pub use task::{Done, Emit, Fault, Output, Record, Task};

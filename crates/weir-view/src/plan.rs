@@ -102,6 +102,11 @@ impl Plan {
         build(&self.query, &self.options, &self.relations).map(|(_, task)| task)
     }
 
+    /// Whether what comes out has another key than what goes in, so that the key says in which partition it lies.
+    pub fn rekeyed(&self) -> bool {
+        std::iter::once(&self.query).chain(&self.query.union).any(|query| query.partition.is_some())
+    }
+
     /// The names of the relations a query reads, for the order in which views are planned.
     ///
     /// # Errors

@@ -1,17 +1,19 @@
-//! `weir apply`: contracts become topics, subjects and records of the contracts topic.
+//! `weir apply`: contracts and views become topics, subjects and records of the contracts topic and the views topic.
 //!
 //! First everything is read and compared, then everything is shown, then everything is done, in the order topics,
-//! subjects, contracts: the enforcer hears of a contract when all it needs is there. A run that was cut short is
-//! taken up by the next one.
+//! subjects, contracts, views: the enforcer hears of a contract, and the router of a view, when all it needs is there. A
+//! run that was cut short is taken up by the next one.
 
 pub mod plan;
-mod wanted;
+pub mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::thread;
 
-use weir_contract::{CONTRACTS_TOPIC, ContractRecord, Severity};
+use weir_contract::{CONTRACTS_TOPIC, ContractRecord, Diagnostic, Severity};
 use weir_kafka::{NewTopic, Outgoing, Writer};
+use weir_view::{VIEWS_TOPIC, ViewRecord};
 
 use crate::args::Apply;
 use crate::contracts::{ContractFile, load_all};
@@ -19,7 +21,7 @@ use crate::kafka::Kafka;
 use crate::output::{Out, ask, count, say};
 use crate::quarantine::markers;
 use crate::registry::Registry;
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, views};
 use plan::{Contract, Observed, Step, Subject, Topic, Wanted, WantedSubject, plan};
 
 /// How many questions are put to the registry at a time.
@@ -30,13 +32,13 @@ const HANDS: usize = 16;
 /// # Errors
 /// [`Failure::No`] when the contracts have errors or the cluster forbids them: then nothing was changed.
 pub fn run(arguments: &Apply) -> Result<Exit, Failure> {
-    let files = load_all(&arguments.paths)?;
-    let wanted = usable(&files)?;
+    let asked = Asked::load(&arguments.paths)?;
+    asked.check()?;
     let kafka = Kafka::connect(&arguments.kafka)?;
     let registry = Registry::of(&arguments.registry)?;
-    let steps = compare(&wanted, &kafka, &registry)?;
+    let steps = compare(&asked, &kafka, &registry)?;
     if steps.is_empty() {
-        say(format_args!("nothing to do: the cluster is as {} ask", count(files.len() as u64, "contract")));
+        say(format_args!("nothing to do: the cluster is as {} ask", asked.count()));
         return Ok(Exit::Done);
     }
     let mut out = Out::new();
@@ -65,33 +67,84 @@ pub fn run(arguments: &Apply) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Applies contracts without asking; the number of steps that it took.
+/// Applies contracts and views without asking; the number of steps that it took.
 ///
 /// # Errors
 /// As [`run`].
-pub fn apply(files: &[ContractFile], kafka: &Kafka, registry: &Registry) -> Result<usize, Failure> {
-    let steps = compare(&usable(files)?, kafka, registry)?;
+pub fn apply(asked: &Asked, kafka: &Kafka, registry: &Registry) -> Result<usize, Failure> {
+    asked.check()?;
+    let steps = compare(asked, kafka, registry)?;
     perform(&steps, kafka, registry)?;
     Ok(steps.len())
 }
 
-/// What contracts ask, if none of them has an error.
-fn usable(files: &[ContractFile]) -> Result<Wanted, Failure> {
-    let findings = files.iter().flat_map(|file| &file.diagnostics);
-    let errors: Vec<_> = findings.filter(|finding| finding.severity == Severity::Error).collect();
-    if !errors.is_empty() {
-        for error in &errors {
-            say(error);
-        }
-        let errors = count(errors.len() as u64, "error");
-        return Err(Failure::No(format!("nothing was applied: the contracts have {errors}; correct them")));
-    }
-    wanted::wanted(files)
+/// What is to be applied.
+pub struct Asked {
+    /// The contracts.
+    pub contracts: Vec<ContractFile>,
+    /// The files of the views.
+    pub views: Vec<PathBuf>,
 }
 
-fn compare(wanted: &Wanted, kafka: &Kafka, registry: &Registry) -> Result<Vec<Step>, Failure> {
-    let observed = observe(wanted, kafka, registry)?;
-    plan(wanted, &observed).map_err(|problems| {
+impl Asked {
+    /// The contracts and view files of `paths`; a view may be named without a contract beside it only where its folder
+    /// is named too.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for a path that is not there.
+    pub fn load(paths: &[PathBuf]) -> Result<Asked, Failure> {
+        let views = views::find(paths)?;
+        let contracts: Vec<PathBuf> = paths.iter().filter(|path| !views.contains(path)).cloned().collect();
+        Ok(Asked { contracts: load_all(&contracts)?, views })
+    }
+
+    /// How many there are, in words.
+    pub fn count(&self) -> String {
+        let contracts = count(self.contracts.len() as u64, "contract");
+        if self.views.is_empty() {
+            return contracts;
+        }
+        format!("{contracts} and {}", count(self.views.len() as u64, "view"))
+    }
+
+    /// Whether none of them has an error, before anything is asked of the cluster.
+    fn check(&self) -> Result<(), Failure> {
+        let mut found: Vec<Diagnostic> = self.contracts.iter().flat_map(|file| &file.diagnostics).cloned().collect();
+        found.retain(|finding| finding.severity == Severity::Error);
+        let what = if found.is_empty() { "views" } else { "contracts" };
+        if found.is_empty() {
+            found = views::load(&self.views, &self.contracts, &BTreeMap::new())?.0;
+            found.retain(|finding| finding.severity == Severity::Error);
+        }
+        if found.is_empty() {
+            return Ok(());
+        }
+        for error in &found {
+            say(error);
+        }
+        let errors = count(found.len() as u64, "error");
+        Err(Failure::No(format!("nothing was applied: the {what} have {errors}; correct them")))
+    }
+}
+
+fn compare(asked: &Asked, kafka: &Kafka, registry: &Registry) -> Result<Vec<Step>, Failure> {
+    let records = views::published(kafka)?;
+    // A view that was made anew has topics of its own, and so have those that read it.
+    let (_, views) = views::load(&asked.views, &asked.contracts, &views::generations(&records))?;
+    compare_wanted(wanted::wanted(&asked.contracts, &views)?, kafka, registry)
+}
+
+/// The steps from the cluster as it is to what is wanted.
+///
+/// # Errors
+/// [`Failure::No`] where the cluster forbids it.
+pub fn compare_wanted(wanted: Wanted, kafka: &Kafka, registry: &Registry) -> Result<Vec<Step>, Failure> {
+    let records = views::published(kafka)?;
+    let mut observed = observe(&wanted, kafka, registry)?;
+    let version =
+        |record: &Vec<u8>| ViewRecord::from_json(record).map_or_else(|_| "unreadable".to_owned(), |r| r.version);
+    observed.views = records.into_iter().map(|(id, record)| (id, (version(&record), record))).collect();
+    plan(&wanted, &observed).map_err(|problems| {
         for problem in &problems {
             say(problem);
         }
@@ -159,7 +212,11 @@ fn published(kafka: &Kafka) -> Result<BTreeMap<String, Contract>, Failure> {
     Ok(contracts.collect())
 }
 
-fn perform(steps: &[Step], kafka: &Kafka, registry: &Registry) -> Result<(), Failure> {
+/// Does the steps, in their order.
+///
+/// # Errors
+/// Whatever the first one that fails says; those before it are done.
+pub fn perform(steps: &[Step], kafka: &Kafka, registry: &Registry) -> Result<(), Failure> {
     let fail = |error| kafka.failure(error);
     let mut writer = Writer::open(kafka.config(), 1).map_err(fail)?;
     let made = steps.iter().filter_map(|step| match step {
@@ -191,6 +248,15 @@ fn perform(steps: &[Step], kafka: &Kafka, registry: &Registry) -> Result<(), Fai
                 let record = Outgoing {
                     topic: CONTRACTS_TOPIC,
                     key: Some(contract.as_bytes()),
+                    value: Some(record),
+                    ..Outgoing::default()
+                };
+                writer.write(&record).map(drop).map_err(fail)
+            }
+            Step::PublishView { view, record, .. } => {
+                let record = Outgoing {
+                    topic: VIEWS_TOPIC,
+                    key: Some(view.as_bytes()),
                     value: Some(record),
                     ..Outgoing::default()
                 };

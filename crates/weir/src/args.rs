@@ -43,7 +43,7 @@ pub enum Command {
     Consume(Consume),
     /// Look at quarantined events and replay them.
     Quarantine(Quarantine),
-    /// Plan and test views.
+    /// Plan, test and look after views.
     View(View),
     /// Run the mesh in one process and show it live.
     Up(Up),
@@ -129,6 +129,67 @@ pub enum ViewCommand {
     Plan(ViewArgs),
     /// Run the tests written in a view file.
     Test(ViewArgs),
+    /// List the views of the cluster.
+    List(ViewList),
+    /// Show how the views stand in a router: what they read and wrote, how far behind they are, what they wait for.
+    Status(ViewStatus),
+    /// Show what a view of the cluster does: its query as it is planned, its inputs and topics.
+    Explain(ViewOf),
+    /// Make a view anew from the beginning of its inputs, under topics of its own beside the old ones.
+    Reset(ViewReset),
+}
+
+/// `weir view list`.
+#[derive(Debug, Args)]
+pub struct ViewList {
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// One JSON object per view.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `weir view status`.
+#[derive(Debug, Args)]
+pub struct ViewStatus {
+    /// The view; all where none is given.
+    pub view: Option<String>,
+    /// Base URL of the router.
+    #[arg(long, env = "WEIR_ROUTER", default_value = "http://127.0.0.1:9465")]
+    pub router: String,
+    /// One JSON object per view.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `weir view explain`.
+#[derive(Debug, Args)]
+pub struct ViewOf {
+    /// The id of the view, domain.name.
+    pub view: String,
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `weir view reset`.
+#[derive(Debug, Args)]
+pub struct ViewReset {
+    /// The id of the view, domain.name.
+    pub view: String,
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// Registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// Do not ask.
+    #[arg(long, short = 'y')]
+    pub yes: bool,
 }
 
 /// A view and what it may read.
@@ -154,7 +215,7 @@ pub struct Explain {
 /// `weir apply`.
 #[derive(Debug, Args)]
 pub struct Apply {
-    /// Contract files, or folders that are searched for *.odcs.yaml.
+    /// Contract and view files, or folders that are searched for *.odcs.yaml and *.view.yaml.
     #[arg(default_value = "contracts")]
     pub paths: Vec<PathBuf>,
     /// Kafka.
@@ -354,6 +415,9 @@ pub struct Up {
     /// Address of the enforcer's metrics and health.
     #[arg(long, env = "WEIR_ENFORCER_LISTEN", default_value = "127.0.0.1:9464")]
     pub enforcer_listen: SocketAddr,
+    /// Address of the router's metrics, health and views.
+    #[arg(long, env = "WEIR_ROUTER_LISTEN", default_value = "127.0.0.1:9465")]
+    pub router_listen: SocketAddr,
     /// What moves the enforcer's records: auto, native (whole batches) or rdkafka (every cluster); see docs/native-lane.md.
     #[arg(long, env = "WEIR_LANE", default_value_t = Lane::Auto)]
     pub lane: Lane,

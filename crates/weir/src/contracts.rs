@@ -11,6 +11,8 @@ use crate::Failure;
 
 /// How a contract file's name ends.
 const ENDING: &str = ".odcs.yaml";
+/// How the name of a contract ends that says what a view writes: it belongs to the view, whose plan is its schema.
+const VIEWS_OWN: &str = ".view.odcs.yaml";
 /// A larger file is no contract and no schema.
 const LARGEST: u64 = 16 << 20;
 
@@ -67,7 +69,7 @@ pub fn search(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) -> Result<(
             if !name.starts_with('.') {
                 search(&entry.path(), ending, found)?;
             }
-        } else if name.ends_with(ending) {
+        } else if name.ends_with(ending) && !(ending == ENDING && name.ends_with(VIEWS_OWN)) {
             found.push(entry.path());
         }
     }

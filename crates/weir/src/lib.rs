@@ -30,6 +30,7 @@ mod quarantine;
 mod registry;
 mod up;
 mod view;
+mod views;
 
 pub use exit::{Exit, Failure};
 

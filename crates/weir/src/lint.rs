@@ -1,4 +1,6 @@
-//! `weir lint`: everything that is wrong with contracts at once, and what becomes of their promises.
+//! `weir lint`: everything that is wrong with contracts and views at once, and what becomes of the promises.
+
+use std::collections::BTreeMap;
 
 use serde_json::json;
 use weir_contract::{Diagnostic, Promise, Severity};
@@ -6,16 +8,20 @@ use weir_contract::{Diagnostic, Promise, Severity};
 use crate::args::Lint;
 use crate::contracts::{ContractFile, load_all};
 use crate::output::{Out, count, say};
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, views};
 
 /// Prints all findings by place and, where asked to, all promises.
 ///
 /// # Errors
 /// [`Failure::Usage`] for paths that hold no contract.
 pub fn run(arguments: &Lint) -> Result<Exit, Failure> {
-    let files = load_all(&arguments.paths)?;
+    let named = views::find(&arguments.paths)?;
+    let contracts: Vec<_> = arguments.paths.iter().filter(|path| !named.contains(path)).cloned().collect();
+    let files = load_all(&contracts)?;
+    let (of_views, _) = views::load(&named, &files, &BTreeMap::new())?;
+    let findings: Vec<&Diagnostic> = files.iter().flat_map(|file| &file.diagnostics).chain(&of_views).collect();
     let mut out = Out::new();
-    for finding in files.iter().flat_map(|file| &file.diagnostics) {
+    for finding in &findings {
         if arguments.json {
             out.json(&finding_json(finding))?;
         } else {
@@ -32,17 +38,13 @@ pub fn run(arguments: &Lint) -> Result<Exit, Failure> {
         }
     }
     out.flush()?;
-    let number = |severity| {
-        let findings = files.iter().flat_map(|file| &file.diagnostics);
-        findings.filter(|finding| finding.severity == severity).count() as u64
-    };
+    let number = |severity| findings.iter().filter(|finding| finding.severity == severity).count() as u64;
     let errors = number(Severity::Error);
-    say(format_args!(
-        "{}: {}, {}",
-        count(files.len() as u64, "contract"),
-        count(errors, "error"),
-        count(number(Severity::Warning), "warning")
-    ));
+    let mut what = count(files.len() as u64, "contract");
+    if !named.is_empty() {
+        what += &format!(" and {}", count(named.len() as u64, "view"));
+    }
+    say(format_args!("{what}: {}, {}", count(errors, "error"), count(number(Severity::Warning), "warning")));
     Ok(if errors > 0 { Exit::No } else { Exit::Done })
 }
 

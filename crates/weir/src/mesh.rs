@@ -1,4 +1,4 @@
-//! The mesh in one process, as a library: broker, schema registry, contract-enforcer and a small retail company, started in
+//! The mesh in one process, as a library: broker, schema registry, contract-enforcer, router and a small retail company, started in
 //! order and stopped in order. Each runs as it does alone, and they meet in Kafka only.
 //!
 //! It shows nothing and hears no signals; `weir up` does that around it. A test of a domain team starts it on free ports:
@@ -22,16 +22,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use contract_enforcer::Enforcer;
+use router::{Router, ViewStatus};
 use schema_registry::Service;
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use weir_broker::{Broker, Config, Data, StartError};
 use weir_kafka::{ClusterConfig, Lane};
 use weir_pump::Route;
+use weir_telemetry::Health;
 
 use crate::Failure;
-use crate::apply::apply;
+use crate::apply::{Asked, apply};
 use crate::company::Emitter;
-use crate::contracts::{ContractFile, load_all};
 use crate::kafka::{Kafka, properties};
 use crate::output::{count, say};
 use crate::registry::Registry;
@@ -54,9 +56,13 @@ pub struct Settings {
     pub registry: RegistryAt,
     /// Address of the enforcer's metrics and health; port 0 is a free one.
     pub enforcer_listen: SocketAddr,
+    /// Address of the router's metrics, health and views; port 0 is a free one.
+    pub router_listen: SocketAddr,
+    /// Where the state of the router lies.
+    pub router_state: Data,
     /// What moves the enforcer's records.
     pub lane: Lane,
-    /// The contracts that are applied: a file, or a folder that is searched for `*.odcs.yaml`.
+    /// The contracts and views that are applied: a file, or a folder that is searched for `*.odcs.yaml` and `*.view.yaml`.
     pub contracts: PathBuf,
     /// The company that emits events, if any.
     pub company: Option<Company>,
@@ -100,8 +106,11 @@ impl Settings {
     /// A mesh on free ports of this machine whose data lies in a new folder under `parent` and goes with it. No company.
     pub fn ephemeral(contracts: impl Into<PathBuf>, parent: impl Into<PathBuf>) -> Settings {
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let parent = parent.into();
         Settings {
-            kafka: KafkaAt::Embedded(Config { listen: free, ..Config::new(Data::Ephemeral(parent.into())) }),
+            router_listen: free,
+            router_state: Data::Ephemeral(parent.clone()),
+            kafka: KafkaAt::Embedded(Config { listen: free, ..Config::new(Data::Ephemeral(parent)) }),
             registry: RegistryAt::Own(free),
             enforcer_listen: free,
             lane: Lane::Auto,
@@ -155,10 +164,14 @@ pub struct Mesh {
     bootstrap: String,
     registry: String,
     enforcer: SocketAddr,
+    router: SocketAddr,
 }
 
 struct Running {
     enforcer: Enforcer,
+    router: Router,
+    /// Where the state lies that goes with the process.
+    _state: Option<TempDir>,
     company: Option<Emitter>,
     service: Option<Service>,
     broker: Option<Broker>,
@@ -183,10 +196,11 @@ impl Mesh {
         cancelled: &(dyn Fn() -> bool + Sync),
     ) -> Result<Option<Mesh>, Failure> {
         on_a_thread(|| {
-            let files = load_all(std::slice::from_ref(&settings.contracts))?;
+            let files = Asked::load(std::slice::from_ref(&settings.contracts))?;
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             let runtime = runtime.context("no runtime")?;
-            let mut starting = Starting { files, cancelled, broker: None, service: None, enforcer: None };
+            let mut starting =
+                Starting { files, cancelled, broker: None, service: None, enforcer: None, router: None, state: None };
             match starting.run(settings, &runtime) {
                 Ok(Some((kafka, registry))) => starting.finish(settings, &kafka, registry, runtime),
                 unfinished => {
@@ -213,6 +227,16 @@ impl Mesh {
         self.enforcer
     }
 
+    /// Where the router serves `/metrics`, `/health/live`, `/health/ready` and `/views`.
+    pub fn router(&self) -> SocketAddr {
+        self.router
+    }
+
+    /// Every view as it stands now.
+    pub fn views(&self) -> Vec<ViewStatus> {
+        self.running.as_ref().map(|running| running.router.statuses()).unwrap_or_default()
+    }
+
     /// What moves the enforcer's records: never `Auto` while it runs.
     pub fn lane(&self) -> Lane {
         self.running.as_ref().map(|running| running.enforcer.lane()).unwrap_or_default()
@@ -224,12 +248,17 @@ impl Mesh {
         if let Some(reason) = running.enforcer.failure() {
             return Some(Failure::other(format!("the contract-enforcer ended: {reason}")));
         }
+        if let Some(reason) = running.router.failure() {
+            return Some(Failure::other(format!("the router ended: {reason}")));
+        }
         running.company.as_ref().and_then(Emitter::failure)
     }
 
-    /// What the enforcer waits for; empty when nothing.
+    /// What the enforcer and the router wait for; empty when nothing.
     pub fn waits_for(&self) -> String {
-        self.running.as_ref().map(|running| reasons(&running.enforcer)).unwrap_or_default()
+        let Some(running) = &self.running else { return String::new() };
+        let both = [reasons(&running.enforcer.health), reasons(&running.router.health)];
+        both.into_iter().filter(|reasons| !reasons.is_empty()).collect::<Vec<_>>().join("; ")
     }
 
     /// What is known of every product now.
@@ -267,11 +296,13 @@ impl Drop for Mesh {
 
 /// A mesh that is not complete yet.
 struct Starting<'a> {
-    files: Vec<ContractFile>,
+    files: Asked,
     cancelled: &'a (dyn Fn() -> bool + Sync),
     broker: Option<Broker>,
     service: Option<Service>,
     enforcer: Option<Enforcer>,
+    router: Option<Router>,
+    state: Option<TempDir>,
 }
 
 impl Starting<'_> {
@@ -314,17 +345,40 @@ impl Starting<'_> {
         };
         let registry = Registry::new(&url, auth.clone())?;
         let steps = apply(&self.files, &kafka, &registry)?;
-        say(format_args!("{} applied in {}", count(self.files.len() as u64, "contract"), count(steps as u64, "step")));
+        say(format_args!("{} applied in {}", self.files.count(), count(steps as u64, "step")));
         let mut config = contract_enforcer::config::Config::new(kafka.config().clone().with_lane(settings.lane), &url)
             .map_err(|error| Failure::Usage(error.to_string()))?;
         config.listen = settings.enforcer_listen;
         config.static_members = true;
-        config.registry_auth = auth;
+        config.registry_auth = auth.clone();
         let enforcer = runtime.block_on(Enforcer::start(config)).map_err(|error| {
             Failure::other(format!("the contract-enforcer cannot start: {}", with_setting(&error, "--enforcer-listen")))
         })?;
         let enforcer = self.enforcer.insert(enforcer);
-        let up = ready("the contract-enforcer", self.cancelled, || enforcer.health.is_ready(), || reasons(enforcer))?;
+        let state = match &settings.router_state {
+            Data::Folder(folder) => folder.clone(),
+            Data::Ephemeral(parent) => {
+                let folder =
+                    TempDir::with_prefix_in("weir-router-", parent).context("no folder for the router's state")?;
+                self.state.insert(folder).path().to_owned()
+            }
+        };
+        let mut config = router::config::Config::new(kafka.config().clone(), &url, state)
+            .map_err(|error| Failure::Usage(error.to_string()))?;
+        config.listen = settings.router_listen;
+        config.static_members = true;
+        config.registry_auth = auth;
+        let router = runtime.block_on(Router::start(config)).map_err(|error| {
+            let text = with_setting(&error, "--router-listen").replace("--state", "--data");
+            Failure::other(format!("the router cannot start: {text}"))
+        })?;
+        let router = self.router.insert(router);
+        let up = ready(
+            "the contract-enforcer",
+            self.cancelled,
+            || enforcer.health.is_ready(),
+            || reasons(&enforcer.health),
+        )? && ready("the router", self.cancelled, || router.health.is_ready(), || reasons(&router.health))?;
         Ok(up.then_some((kafka, registry)))
     }
 
@@ -335,7 +389,8 @@ impl Starting<'_> {
         registry: Registry,
         runtime: Runtime,
     ) -> Result<Option<Mesh>, Failure> {
-        let company = settings.company.as_ref().map(|company| Emitter::start(company, &self.files, kafka, &registry));
+        let company =
+            settings.company.as_ref().map(|company| Emitter::start(company, &self.files.contracts, kafka, &registry));
         let company = match company.transpose() {
             Ok(company) => company,
             Err(failure) => {
@@ -344,13 +399,16 @@ impl Starting<'_> {
                 return Err(failure);
             }
         };
-        let Some(enforcer) = self.enforcer.take() else { return Ok(None) };
+        let (Some(enforcer), Some(router)) = (self.enforcer.take(), self.router.take()) else { return Ok(None) };
         Ok(Some(Mesh {
             bootstrap: kafka.config().bootstrap().to_owned(),
             registry: registry.url().to_owned(),
             enforcer: enforcer.address(),
+            router: router.address(),
             running: Some(Running {
                 enforcer,
+                router,
+                _state: self.state.take(),
                 company,
                 service: self.service.take(),
                 broker: self.broker.take(),
@@ -361,6 +419,11 @@ impl Starting<'_> {
 
     /// Stops what was started.
     fn undo(&mut self, runtime: &Runtime) {
+        if let Some(router) = self.router.take()
+            && let Err(error) = runtime.block_on(router.stop())
+        {
+            tracing::warn!(%error, "the router did not stop in order");
+        }
         if let Some(enforcer) = self.enforcer.take()
             && let Err(error) = runtime.block_on(enforcer.stop())
         {
@@ -377,7 +440,7 @@ impl Starting<'_> {
 
 impl Running {
     fn stop(self, books: &mut Books) -> Result<(), Failure> {
-        let Running { enforcer, company, service, broker, runtime } = self;
+        let Running { enforcer, router, _state, company, service, broker, runtime } = self;
         let emitted = company.map(Emitter::stop);
         books.sent = emitted.as_ref().map_or(0, |emitted| emitted.sent);
         let deadline = Instant::now() + DRAIN;
@@ -397,6 +460,8 @@ impl Running {
         // What was handed back until now has been read once more; what the end hands back is not settled.
         let again = ledger.snapshot();
         let stopped = runtime.block_on(enforcer.stop());
+        // What the router has not read yet waits for it in the topics.
+        let routed = runtime.block_on(router.stop());
         if let Some(service) = service {
             runtime.block_on(service.stop());
         }
@@ -414,6 +479,7 @@ impl Running {
             books.unsettled += counts.in_flight + counts.released - again;
         }
         stopped.context("the contract-enforcer did not drain; nothing is lost, it goes on with the next start")?;
+        routed.context("the router did not drain; nothing is lost, it goes on with the next start")?;
         match emitted.and_then(|emitted| emitted.failure) {
             Some(failure) => Err(failure),
             None => Ok(()),
@@ -482,7 +548,7 @@ fn ready(
     Ok(true)
 }
 
-fn reasons(enforcer: &Enforcer) -> String {
-    let reasons: Vec<String> = enforcer.health.reasons().iter().map(|(what, why)| format!("{what}: {why}")).collect();
+fn reasons(health: &Health) -> String {
+    let reasons: Vec<String> = health.reasons().iter().map(|(what, why)| format!("{what}: {why}")).collect();
     reasons.join("; ")
 }

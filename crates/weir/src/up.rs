@@ -68,6 +68,11 @@ fn settings(arguments: &Up) -> Result<Settings, Failure> {
         kafka,
         registry,
         enforcer_listen: arguments.enforcer_listen,
+        router_listen: arguments.router_listen,
+        router_state: match arguments.ephemeral {
+            true => Data::Ephemeral(arguments.temporary.clone()),
+            false => Data::Folder(arguments.data.join("router")),
+        },
         lane: arguments.lane,
         contracts: arguments.contracts.clone(),
         company: (company.rate > 0).then_some(company),
@@ -92,6 +97,7 @@ fn watch(mesh: &Mesh, arguments: &Up, interrupt: &Interrupt, out: &mut Out) -> R
     say(format_args!("kafka     {}", mesh.bootstrap()));
     say(format_args!("registry  {}", mesh.registry()));
     say(format_args!("enforcer  http://{}/metrics", mesh.enforcer()));
+    say(format_args!("router    http://{}/views", mesh.router()));
     say(format_args!("lane      {}", mesh.lane()));
     let screen = Screen::open(arguments.headless);
     if arguments.headless {
@@ -106,6 +112,11 @@ fn watch(mesh: &Mesh, arguments: &Up, interrupt: &Interrupt, out: &mut Out) -> R
         if screen.period().is_some_and(|period| shown.elapsed() >= period) {
             let products = mesh.products();
             let mut table = render(&products, &before, shown.elapsed().as_secs_f64());
+            let views = mesh.views();
+            if !views.is_empty() {
+                table.push_str("\n\n");
+                table.push_str(&table::views(&views));
+            }
             let waits = mesh.waits_for();
             if !waits.is_empty() {
                 table.push_str(&format!("\nwaits for {waits}"));

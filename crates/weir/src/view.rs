@@ -1,27 +1,37 @@
-//! `weir view`: what becomes of a view's query, and the tests in its file.
+//! `weir view`: what becomes of a view's query, the tests in its file, and the views of a cluster.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
-use serde_json::json;
+use anyhow::Context;
+use serde_json::{Value as Json, json};
 use weir_contract::{Diagnostic, Severity};
-use weir_view::{Plan, Relation, ViewFile, plan_all};
+use weir_view::{VIEWS_TOPIC, ViewRecord};
 
-use crate::args::{View, ViewArgs, ViewCommand};
-use crate::contracts::{load_all, read, search};
-use crate::output::{Out, count, say};
+use crate::apply::plan::Wanted;
+use crate::apply::wanted::add_view;
+use crate::apply::{compare_wanted as compare, perform};
+use crate::args::{View, ViewArgs, ViewCommand, ViewList, ViewOf, ViewReset, ViewStatus};
+use crate::contracts::load_all;
+use crate::kafka::{Kafka, PATIENCE};
+use crate::output::{Out, ask, count, say};
+use crate::registry::Registry;
+use crate::views::{self, PlannedView};
 use crate::{Exit, Failure};
 
-/// How a view file's name ends.
-const ENDING: &str = ".view.yaml";
-
-/// Runs `weir view plan` or `weir view test`.
+/// Runs a command on views.
 ///
 /// # Errors
-/// [`Failure::Usage`] for a file or a folder that is not there.
+/// [`Failure::Usage`] for a file or a folder that is not there, [`Failure::No`] for a view that is not there or cannot
+/// be used, [`Failure::Unreachable`].
 pub fn run(arguments: &View) -> Result<Exit, Failure> {
     match &arguments.command {
         ViewCommand::Plan(arguments) => plan(arguments),
         ViewCommand::Test(arguments) => test(arguments),
+        ViewCommand::List(arguments) => list(arguments),
+        ViewCommand::Status(arguments) => status(arguments),
+        ViewCommand::Explain(arguments) => explain(arguments),
+        ViewCommand::Reset(arguments) => reset(arguments),
     }
 }
 
@@ -29,7 +39,7 @@ fn plan(arguments: &ViewArgs) -> Result<Exit, Failure> {
     let (found, view) = load(arguments)?;
     let mut out = Out::new();
     report(&mut out, &found, arguments.json)?;
-    let Some((_, plan)) = view else {
+    let Some(PlannedView { plan, .. }) = view else {
         out.flush()?;
         return Ok(Exit::No);
     };
@@ -47,7 +57,7 @@ fn test(arguments: &ViewArgs) -> Result<Exit, Failure> {
     let (found, view) = load(arguments)?;
     let mut out = Out::new();
     report(&mut out, &found, arguments.json)?;
-    let Some((file, plan)) = view else {
+    let Some(PlannedView { file, plan, .. }) = view else {
         out.flush()?;
         return Ok(Exit::No);
     };
@@ -84,38 +94,155 @@ fn report(out: &mut Out, found: &[Diagnostic], as_json: bool) -> Result<(), Fail
 }
 
 /// What is wrong, and the view with its plan where it has one.
-type Loaded = (Vec<Diagnostic>, Option<(ViewFile, Plan)>);
+type Loaded = (Vec<Diagnostic>, Option<PlannedView>);
 
 /// The view, planned over all contracts and views of the folders, and what is wrong with it or with what it reads.
 fn load(arguments: &ViewArgs) -> Result<Loaded, Failure> {
-    let mut found = Vec::new();
-    let mut products = Vec::new();
-    for file in load_all(&arguments.contracts)? {
-        if let (Some(contract), Some(compiled)) = (&file.contract, &file.compiled) {
-            products.extend(Relation::of_contract(contract, compiled));
-        }
-        found.extend(file.diagnostics.into_iter().filter(|finding| finding.severity == Severity::Error));
-    }
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for folder in arguments.contracts.iter().filter(|path| path.is_dir()) {
-        search(folder, ENDING, &mut paths)?;
-    }
+    let contracts = load_all(&arguments.contracts)?;
+    let errors = contracts.iter().flat_map(|file| &file.diagnostics).filter(|d| d.severity == Severity::Error);
+    let mut found: Vec<Diagnostic> = errors.cloned().collect();
     let same = |a: &Path, b: &Path| a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    let mut paths = views::find(&arguments.contracts)?;
     paths.retain(|path| !same(path, &arguments.view));
-    paths.sort();
     paths.insert(0, arguments.view.clone());
-    let mut files = Vec::new();
-    let mut own = false;
-    for (i, path) in paths.iter().enumerate() {
-        let name = path.display().to_string();
-        let text = read(path).map_err(|why| Failure::Usage(format!("{name}: {why}; name a view file")))?;
-        let (file, diagnostics) = weir_view::read(&text, &name);
-        own |= i == 0 && file.is_some();
-        files.extend(file);
-        found.extend(diagnostics);
-    }
-    let (plans, diagnostics) = plan_all(products, &files);
+    let (diagnostics, views) = views::load(&paths, &contracts, &BTreeMap::new())?;
     found.extend(diagnostics);
-    let first = files.into_iter().zip(plans).next().filter(|_| own);
-    Ok((found, first.and_then(|(file, plan)| Some((file, plan?)))))
+    let own = arguments.view.display().to_string();
+    Ok((found, views.into_iter().find(|view| view.file.file == own)))
+}
+
+/// The newest record of a view of the cluster.
+fn record(kafka: &Kafka, id: &str) -> Result<ViewRecord, Failure> {
+    let records = views::published(kafka)?;
+    let Some(record) = records.get(id) else {
+        let known: Vec<&str> = records.keys().map(String::as_str).collect();
+        let known =
+            if known.is_empty() { "there are none".to_owned() } else { format!("there are {}", known.join(", ")) };
+        return Err(Failure::No(format!("there is no view {id} in topic {VIEWS_TOPIC}; {known}")));
+    };
+    ViewRecord::from_json(record).map_err(|error| Failure::No(format!("view {id}: {error}")))
+}
+
+fn list(arguments: &ViewList) -> Result<Exit, Failure> {
+    let kafka = Kafka::connect(&arguments.kafka)?;
+    let mut out = Out::new();
+    for (id, record) in views::published(&kafka)? {
+        let (version, generation, topic, why) = match ViewRecord::from_json(&record) {
+            Ok(record) => match record.plan() {
+                Ok((_, plan)) => (record.version, record.generation, plan.output.topic.clone(), None),
+                Err(error) => (record.version, record.generation, String::new(), Some(error.to_string())),
+            },
+            Err(error) => (String::new(), 0, String::new(), Some(error.to_string())),
+        };
+        if arguments.json {
+            out.json(
+                &json!({"view": id, "version": version, "generation": generation, "topic": topic, "refused": why}),
+            )?;
+        } else {
+            let shown = why.map_or(topic, |why| format!("refused: {why}"));
+            out.line(format_args!("{id:<34} {version:<9} {shown}"))?;
+        }
+    }
+    out.flush()?;
+    Ok(Exit::Done)
+}
+
+fn explain(arguments: &ViewOf) -> Result<Exit, Failure> {
+    let kafka = Kafka::connect(&arguments.kafka)?;
+    let record = record(&kafka, &arguments.view)?;
+    let (_, plan) = record.plan().map_err(|error| Failure::No(format!("view {}: {error}", record.id)))?;
+    let mut out = Out::new();
+    if arguments.json {
+        out.json(&plan.json())?;
+    } else {
+        out.line(format_args!("{:<14}{} version {}", "view", record.id, record.version))?;
+        out.line(plan.text().trim_end())?;
+        out.line(format_args!("{:<14}{}", "schema", plan.schema))?;
+        for (what, topic) in [("quarantine", "quarantine"), ("changelog", "changelog")] {
+            out.line(format_args!("{what:<14}{}.{topic}", plan.output.topic))?;
+        }
+    }
+    out.flush()?;
+    Ok(Exit::Done)
+}
+
+fn status(arguments: &ViewStatus) -> Result<Exit, Failure> {
+    let url = format!("{}/views", arguments.router.trim_end_matches('/'));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    let asked = runtime.block_on(async {
+        let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
+        client.get(&url).send().await?.error_for_status()?.json::<Vec<Json>>().await
+    });
+    let views = asked.map_err(|error| {
+        Failure::Unreachable(format!("no router answers at {url} ({error}); start one or correct --router"))
+    })?;
+    let mut out = Out::new();
+    let mut seen = false;
+    for view in &views {
+        let text = |name: &str| view.get(name).and_then(Json::as_str).unwrap_or_default();
+        if arguments.view.as_deref().is_some_and(|wanted| wanted != text("id")) {
+            continue;
+        }
+        seen = true;
+        if arguments.json {
+            out.json(view)?;
+            continue;
+        }
+        let total = |name: &str| view.pointer(&format!("/total/{name}")).and_then(Json::as_u64).unwrap_or(0);
+        let tasks = view.get("tasks").and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
+        let lag: i64 = tasks.iter().filter_map(|task| task.get("lag")?.as_i64()).sum();
+        let waits = tasks.iter().filter_map(|task| task.get("waits")?.as_str()).next();
+        let reason = view.pointer("/refused/reason").and_then(Json::as_str);
+        let state = match (view.get("blocked").and_then(Json::as_str), reason, waits) {
+            (Some(why), ..) => format!("blocked: {why}"),
+            (_, Some(why), _) => format!("refused: {why}"),
+            (_, _, Some(why)) => format!("waits: {why}"),
+            _ => format!("runs on {}", count(tasks.len() as u64, "partition")),
+        };
+        out.line(format_args!(
+            "{:<34} {:<9} received={} emitted={} quarantined={} late={} lag={lag}  {state}",
+            text("id"),
+            text("version"),
+            total("received"),
+            total("emitted"),
+            total("quarantined"),
+            total("late"),
+        ))?;
+    }
+    out.flush()?;
+    match &arguments.view {
+        Some(view) if !seen => Err(Failure::No(format!("the router knows no view {view}; apply it first"))),
+        _ => Ok(Exit::Done),
+    }
+}
+
+fn reset(arguments: &ViewReset) -> Result<Exit, Failure> {
+    let kafka = Kafka::connect(&arguments.kafka)?;
+    let registry = Registry::of(&arguments.registry)?;
+    let mut record = record(&kafka, &arguments.view)?;
+    record.generation += 1;
+    let (file, plan) = record.plan().map_err(|error| Failure::No(format!("view {}: {error}", record.id)))?;
+    let view = PlannedView { file, plan, record };
+    let mut wanted = Wanted::default();
+    add_view(&mut wanted, &view);
+    let steps = compare(wanted, &kafka, &registry)?;
+    let mut out = Out::new();
+    for step in &steps {
+        out.line(step)?;
+    }
+    out.flush()?;
+    let question = format!("make view {} anew in topic {}?", view.record.id, view.plan.output.topic);
+    if !arguments.yes {
+        match ask(&question) {
+            Some(true) => {}
+            Some(false) => return Err(Failure::No("nothing was changed".to_owned())),
+            None => return Err(Failure::Usage("nobody to ask; add --yes".to_owned())),
+        }
+    }
+    perform(&steps, &kafka, &registry)?;
+    say(format_args!(
+        "view {} is made anew in topic {}; the old topics stay until you delete them, and views that read it go on with them until they are applied again",
+        view.record.id, view.plan.output.topic
+    ));
+    Ok(Exit::Done)
 }

@@ -22,25 +22,25 @@ use crate::config::FETCH;
 use crate::context::log;
 
 /// A change of the assignment that waits for the worker.
-pub(super) enum Event {
+pub(crate) enum Event {
     Assign(TopicPartitionList),
     Revoke(TopicPartitionList),
 }
 
 /// Where a partition stood when the statistics were made.
-pub(super) struct Ahead {
-    pub(super) topic: String,
-    pub(super) partition: i32,
+pub(crate) struct Ahead {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
     /// The last stable offset.
-    pub(super) end: i64,
+    pub(crate) end: i64,
     /// The next offset to be fetched.
-    pub(super) fetched: i64,
+    pub(crate) fetched: i64,
     /// Whether everything fetched had been taken by the worker.
-    pub(super) taken: bool,
+    pub(crate) taken: bool,
     /// The first offset still kept.
-    pub(super) start: i64,
+    pub(crate) start: i64,
     /// The position the group had committed when the partition was assigned, if any.
-    pub(super) committed: i64,
+    pub(crate) committed: i64,
 }
 
 /// What is read of librdkafka's statistics; see its `STATISTICS.md`.
@@ -72,7 +72,7 @@ struct Partition {
 /// librdkafka waits for the call to (un)assign, which need not come from inside the callback. So the worker finishes
 /// its transaction and makes that call from its own loop, on the same thread, with all its state at hand.
 #[derive(Default)]
-pub(super) struct MemberContext {
+pub(crate) struct MemberContext {
     events: Mutex<VecDeque<Event>>,
     pending: AtomicBool,
     closing: AtomicBool,
@@ -81,22 +81,22 @@ pub(super) struct MemberContext {
 }
 
 impl MemberContext {
-    pub(super) fn has_event(&self) -> bool {
+    pub(crate) fn has_event(&self) -> bool {
         self.pending.load(Ordering::Acquire)
     }
 
-    pub(super) fn next_event(&self) -> Option<Event> {
+    pub(crate) fn next_event(&self) -> Option<Event> {
         let mut events = lock(&self.events);
         let event = events.pop_front();
         self.pending.store(!events.is_empty(), Ordering::Release);
         event
     }
 
-    pub(super) fn take_ahead(&self) -> Vec<Ahead> {
+    pub(crate) fn take_ahead(&self) -> Vec<Ahead> {
         std::mem::take(&mut lock(&self.ahead))
     }
 
-    pub(super) fn last_error(&self) -> String {
+    pub(crate) fn last_error(&self) -> String {
         lock(&self.last_error).clone()
     }
 }
@@ -152,7 +152,7 @@ impl ConsumerContext for MemberContext {
 
 /// A consumer's membership in its group. However it is dropped, by a panic too, every revocation gets its answer:
 /// closing a consumer waits for that, and nobody else is left to give it.
-pub(super) struct Member(pub(super) BaseConsumer<MemberContext>);
+pub(crate) struct Member(pub(crate) BaseConsumer<MemberContext>);
 
 impl Drop for Member {
     fn drop(&mut self) {
@@ -165,7 +165,7 @@ impl Drop for Member {
 }
 
 /// Makes the call librdkafka waits for, whose error the default callback drops.
-pub(super) fn answer(consumer: &BaseConsumer<MemberContext>, event: &Event) -> KafkaResult<()> {
+pub(crate) fn answer(consumer: &BaseConsumer<MemberContext>, event: &Event) -> KafkaResult<()> {
     match (event, consumer.rebalance_protocol()) {
         (Event::Assign(list), RebalanceProtocol::Cooperative) => consumer.incremental_assign(list),
         (Event::Assign(list), _) => consumer.assign(list),
@@ -184,8 +184,8 @@ fn answer_closing(consumer: &BaseConsumer<MemberContext>, event: &Event) {
 #[derive(Clone, Debug)]
 pub(super) struct Undelivered {
     pub(super) error: KafkaError,
-    pub(super) topic: String,
-    pub(super) partition: i32,
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
 }
 
 /// The context of a worker's producer. Only failures are reported (`delivery.report.only.error`): a transaction is

@@ -17,7 +17,7 @@
 #[doc(hidden)]
 pub mod baseline;
 mod choice;
-mod context;
+pub(crate) mod context;
 mod lane;
 mod observer;
 mod output;

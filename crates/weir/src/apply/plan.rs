@@ -56,7 +56,18 @@ pub struct WantedContract {
     pub topics: Vec<String>,
 }
 
-/// Everything contracts ask.
+/// A view to be published.
+#[derive(Debug, Clone)]
+pub struct WantedView {
+    /// Its id.
+    pub id: String,
+    /// Its version.
+    pub version: String,
+    /// The record of the views topic.
+    pub record: Vec<u8>,
+}
+
+/// Everything contracts and views ask.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     /// Topics.
@@ -65,6 +76,8 @@ pub struct Wanted {
     pub subjects: Vec<WantedSubject>,
     /// Contracts.
     pub contracts: Vec<WantedContract>,
+    /// Views.
+    pub views: Vec<WantedView>,
 }
 
 /// A topic as it is.
@@ -109,9 +122,11 @@ pub struct Observed {
     pub level: Option<Compatibility>,
     /// Contracts by id, all of them.
     pub contracts: BTreeMap<String, Contract>,
+    /// Version and record of views by id, all of them.
+    pub views: BTreeMap<String, (String, Vec<u8>)>,
 }
 
-/// One change. Steps are done in the order of the variants: topics, subjects, contracts.
+/// One change. Steps are done in the order of the variants: topics, subjects, contracts, views.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// A topic that is not there.
@@ -168,6 +183,17 @@ pub enum Step {
         /// The record.
         record: Vec<u8>,
     },
+    /// A view for the views topic.
+    PublishView {
+        /// Its id.
+        view: String,
+        /// The version there.
+        old: Option<String>,
+        /// The version to be.
+        new: String,
+        /// The record.
+        record: Vec<u8>,
+    },
 }
 
 /// Steps, in the order they are to be done; or, where there is any, what forbids all of them.
@@ -186,6 +212,17 @@ pub fn plan(wanted: &Wanted, observed: &Observed) -> Result<Vec<Step>, Vec<Strin
     }
     for contract in &wanted.contracts {
         self::contract(contract, observed, &mut steps, &mut problems);
+    }
+    for view in &wanted.views {
+        let current = observed.views.get(&view.id);
+        if current.is_none_or(|(_, record)| !same_json(record, &view.record)) {
+            steps.push(Step::PublishView {
+                view: view.id.clone(),
+                old: current.map(|(version, _)| version.clone()),
+                new: view.version.clone(),
+                record: view.record.clone(),
+            });
+        }
     }
     if problems.is_empty() { Ok(steps) } else { Err(problems) }
 }
@@ -338,14 +375,19 @@ impl fmt::Display for Step {
             Step::Register { subject, old: Some(version), .. } => {
                 write!(f, "~ subject {subject}: new version behind version {version}")
             }
-            Step::Publish { contract, old: None, new, .. } => write!(f, "+ contract {contract}: version {new}"),
-            Step::Publish { contract, old: Some(old), new, .. } if old == new => {
-                write!(f, "~ contract {contract}: new text under the same version {new} (raise the version)")
-            }
-            Step::Publish { contract, old: Some(old), new, .. } => {
-                write!(f, "~ contract {contract}: version {old} -> {new}")
-            }
+            Step::Publish { contract, old, new, .. } => publishes(f, "contract", contract, old.as_deref(), new),
+            Step::PublishView { view, old, new, .. } => publishes(f, "view", view, old.as_deref(), new),
         }
+    }
+}
+
+fn publishes(f: &mut fmt::Formatter<'_>, what: &str, id: &str, old: Option<&str>, new: &str) -> fmt::Result {
+    match old {
+        None => write!(f, "+ {what} {id}: version {new}"),
+        Some(old) if old == new => {
+            write!(f, "~ {what} {id}: new text under the same version {new} (raise the version)")
+        }
+        Some(old) => write!(f, "~ {what} {id}: version {old} -> {new}"),
     }
 }
 
@@ -378,186 +420,12 @@ impl Step {
             Step::Publish { contract, old, new, .. } => {
                 json!({ "step": "publish", "contract": contract, "old": old, "new": new })
             }
+            Step::PublishView { view, old, new, .. } => {
+                json!({ "step": "publish-view", "view": view, "old": old, "new": new })
+            }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ONE: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"}]}"#;
-    const WIDER: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"long"}]}"#;
-    const MORE: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"},{"name":"b","type":"int"}]}"#;
-
-    fn configs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    }
-
-    fn wanted(partitions: Option<u32>, version: &str, schema: &str, level: Option<Compatibility>) -> Wanted {
-        let topic = |name: &str, policy: &str| WantedTopic {
-            name: name.to_owned(),
-            configs: configs(&[("cleanup.policy", policy)]),
-        };
-        let contract = format!("c@{version}");
-        Wanted {
-            topics: vec![WantedTopics {
-                contract: contract.clone(),
-                partitions,
-                default_partitions: 6,
-                topics: vec![topic("t", "compact"), topic("t.landing", "delete"), topic("t.quarantine", "delete")],
-            }],
-            subjects: vec![WantedSubject { contract, subject: "t-value".to_owned(), schema: schema.to_owned(), level }],
-            contracts: vec![WantedContract {
-                id: "c".to_owned(),
-                version: version.to_owned(),
-                record: format!(r#"{{"version":"{version}"}}"#).into_bytes(),
-                topics: vec!["t".to_owned()],
-            }],
-        }
-    }
-
-    /// The cluster after all steps.
-    fn after(wanted: &Wanted, mut observed: Observed, steps: &[Step]) -> Observed {
-        for step in steps.iter().cloned() {
-            match step {
-                Step::CreateTopic { topic, partitions, configs } => {
-                    observed.topics.insert(topic, Topic { partitions, configs });
-                }
-                Step::AddPartitions { topic, new, .. } => observed.topics.get_mut(&topic).unwrap().partitions = new,
-                Step::SetConfig { topic, changes } => {
-                    let configs = &mut observed.topics.get_mut(&topic).unwrap().configs;
-                    configs.extend(changes.into_iter().map(|(name, _, new)| (name, new)));
-                }
-                Step::SetLevel { subject, new, .. } => {
-                    observed.subjects.entry(subject).or_default().level = Some(new);
-                }
-                Step::Register { subject, schema, .. } => {
-                    let subject = observed.subjects.entry(subject).or_default();
-                    subject.registered = true;
-                    subject.versions.push((subject.versions.len() as u32 + 1, schema));
-                }
-                Step::Publish { contract, new, record, .. } => {
-                    let topics = wanted.contracts[0].topics.clone();
-                    observed.contracts.insert(contract, Contract { version: new, record, topics });
-                }
-            }
-        }
-        observed
-    }
-
-    fn check(wanted: &Wanted, observed: &Observed, expect: &[&str]) {
-        match plan(wanted, observed) {
-            Ok(steps) => {
-                let shown: Vec<String> = steps.iter().map(ToString::to_string).collect();
-                assert_eq!(shown, expect);
-                let again = plan(wanted, &after(wanted, observed.clone(), &steps)).unwrap();
-                assert_eq!(again, [], "the second run must have nothing to do");
-            }
-            Err(problems) => assert_eq!(problems, expect),
-        }
-    }
-
-    fn applied(wanted: &Wanted) -> Observed {
-        after(wanted, Observed::default(), &plan(wanted, &Observed::default()).unwrap())
-    }
-
-    #[test]
-    fn an_empty_cluster_gets_everything() {
-        let wanted = wanted(Some(4), "1.0.0", ONE, Some(Compatibility::Backward));
-        check(
-            &wanted,
-            &Observed::default(),
-            &[
-                "+ topic t: partitions=4 cleanup.policy=compact",
-                "+ topic t.landing: partitions=4 cleanup.policy=delete",
-                "+ topic t.quarantine: partitions=4 cleanup.policy=delete",
-                "+ subject t-value: compatibility BACKWARD",
-                "+ subject t-value: first version",
-                "+ contract c: version 1.0.0",
-            ],
-        );
-    }
-
-    #[test]
-    fn partitions_only_grow_and_are_equal() {
-        let mut observed = applied(&wanted(Some(4), "1.0.0", ONE, None));
-        check(&wanted(None, "1.0.0", ONE, None), &observed, &[]);
-        observed.topics.get_mut("t.landing").unwrap().partitions = 2;
-        check(
-            &wanted(None, "1.0.0", ONE, None),
-            &observed,
-            &["~ topic t.landing: partitions 2 -> 4 (keys map to other partitions from then on)"],
-        );
-        check(
-            &wanted(Some(3), "1.0.0", ONE, None),
-            &observed,
-            &[
-                "c@1.0.0: topic t has 4 partitions and 3 are asked for; partitions cannot be taken away, ask for 4",
-                "c@1.0.0: topic t.quarantine has 4 partitions and 3 are asked for; partitions cannot be taken away, ask for 4",
-            ],
-        );
-    }
-
-    #[test]
-    fn a_configuration_is_changed_only_where_it_differs() {
-        let wanted = wanted(Some(1), "1.0.0", ONE, None);
-        let mut observed = applied(&wanted);
-        observed.topics.get_mut("t").unwrap().configs = configs(&[("cleanup.policy", "delete"), ("foreign", "1")]);
-        check(&wanted, &observed, &["~ topic t: cleanup.policy delete -> compact"]);
-        assert!(same_config("cleanup.policy", "delete,compact", "compact, delete"));
-        assert!(!same_config("retention.ms", "1,2", "2,1"));
-    }
-
-    #[test]
-    fn a_schema_must_keep_to_the_level_that_will_hold() {
-        let observed = |level| applied(&wanted(None, "1.0.0", ONE, level));
-        let check = |level, old, schema, expect: &[&str]| {
-            check(&wanted(None, "1.1.0", schema, level), &unregistered(observed(old)), expect);
-        };
-        fn unregistered(mut observed: Observed) -> Observed {
-            observed.subjects.get_mut("t-value").unwrap().registered = false;
-            observed
-        }
-        let publish = "~ contract c: version 1.0.0 -> 1.1.0";
-        check(
-            Some(Compatibility::Backward),
-            Some(Compatibility::Backward),
-            WIDER,
-            &["~ subject t-value: new version behind version 1", publish],
-        );
-        // The registry would take it today; the contract's own level forbids it.
-        let wrong = plan(
-            &wanted(None, "1.1.0", MORE, Some(Compatibility::FullTransitive)),
-            &unregistered(observed(Some(Compatibility::None))),
-        )
-        .unwrap_err();
-        assert_eq!(wrong.len(), 1, "{wrong:?}");
-        let start = "c@1.1.0: subject t-value: the new schema cannot read version 1, as FULL_TRANSITIVE asks: ";
-        assert!(wrong[0].starts_with(start), "{wrong:?}");
-        check(None, Some(Compatibility::None), MORE, &["~ subject t-value: new version behind version 1", publish]);
-    }
-
-    #[test]
-    fn a_topic_has_one_contract() {
-        let wanted = wanted(None, "1.0.0", ONE, None);
-        let mut observed = applied(&wanted);
-        let other = Contract { version: "3".to_owned(), record: Vec::new(), topics: vec!["t".to_owned()] };
-        observed.contracts.insert("other".to_owned(), other);
-        check(
-            &wanted,
-            &observed,
-            &["c@1.0.0: topic t is governed by contract other@3 in the cluster; withdraw that one first"],
-        );
-    }
-
-    #[test]
-    fn a_contract_of_another_spelling_is_the_same() {
-        let wanted = wanted(None, "1.0.0", ONE, None);
-        let mut observed = applied(&wanted);
-        observed.contracts.get_mut("c").unwrap().record = br#"{ "version" : "1.0.0" }"#.to_vec();
-        check(&wanted, &observed, &[]);
-        observed.contracts.get_mut("c").unwrap().record = br#"{"version":"1.0.0","more":1}"#.to_vec();
-        check(&wanted, &observed, &["~ contract c: new text under the same version 1.0.0 (raise the version)"]);
-    }
-}
+mod tests;

@@ -4,17 +4,24 @@ use weir_contract::settings::{Compatibility as Level, Retention};
 use weir_contract::topics::{DEFAULT_PARTITIONS, Role, TopicPlan};
 use weir_contract::{CONTRACTS_TOPIC, CompiledContract, CompiledObject, Contract, ContractRecord};
 use weir_registry::Compatibility;
+use weir_view::VIEWS_TOPIC;
 
 use crate::Failure;
-use crate::apply::plan::{Wanted, WantedContract, WantedSubject, WantedTopic, WantedTopics};
+use crate::apply::plan::{Wanted, WantedContract, WantedSubject, WantedTopic, WantedTopics, WantedView};
 use crate::contracts::ContractFile;
 use crate::encode::key_schema;
-use crate::quarantine::markers;
+use crate::quarantine::{self, markers};
+use crate::views::PlannedView;
 
-/// Everything contracts ask, and the two topics Weir keeps its own books in.
-pub fn wanted(files: &[ContractFile]) -> Result<Wanted, Failure> {
+/// Bytes of a record of a changelog: what an aggregate gathers for one key may be large.
+const CHANGELOG_RECORD: &str = "10485760";
+/// How long a changelog keeps tombstones, in milliseconds, 7 days: a router that was away longer restores its state whole.
+const CHANGELOG_TOMBSTONES: &str = "604800000";
+
+/// Everything contracts and views ask, and the topics Weir keeps its own books in.
+pub fn wanted(files: &[ContractFile], views: &[PlannedView]) -> Result<Wanted, Failure> {
     let mut wanted = Wanted::default();
-    for name in [CONTRACTS_TOPIC, markers::TOPIC] {
+    for name in [CONTRACTS_TOPIC, markers::TOPIC, VIEWS_TOPIC] {
         let configs = [("cleanup.policy".to_owned(), "compact".to_owned())].into();
         wanted.topics.push(WantedTopics {
             contract: "weir".to_owned(),
@@ -31,7 +38,47 @@ pub fn wanted(files: &[ContractFile]) -> Result<Wanted, Failure> {
         }
         wanted.contracts.push(published(file, contract, compiled));
     }
+    for view in views {
+        add_view(&mut wanted, view);
+    }
     Ok(wanted)
+}
+
+/// What one view asks: its topic, its quarantine and its changelog, the schema of what it writes, and itself.
+pub fn add_view(wanted: &mut Wanted, view: &PlannedView) {
+    let PlannedView { plan, record, .. } = view;
+    let output = &plan.output;
+    let id = format!("{}@{}", record.id, record.version);
+    let configs = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    // As with contracts: where records carry the time of the event, an old one that has just come must not be gone.
+    let dated = plan.inputs.iter().any(|input| input.event_time.is_some());
+    let kept: &[(&str, &str)] =
+        if dated { &[("cleanup.policy", "delete"), ("retention.ms", "-1")] } else { &[("cleanup.policy", "delete")] };
+    let own = if output.table { &[("cleanup.policy", "compact")] } else { kept };
+    let changelog = [
+        ("cleanup.policy", "compact"),
+        ("delete.retention.ms", CHANGELOG_TOMBSTONES),
+        ("max.message.bytes", CHANGELOG_RECORD),
+        ("segment.bytes", "67108864"),
+    ];
+    let topic = |name: String, pairs: &[(&str, &str)]| WantedTopic { name, configs: configs(pairs) };
+    wanted.topics.push(WantedTopics {
+        contract: id.clone(),
+        partitions: output.partitions,
+        default_partitions: DEFAULT_PARTITIONS,
+        topics: vec![
+            topic(output.topic.clone(), own),
+            topic(format!("{}{}", output.topic, quarantine::SUFFIX), kept),
+            topic(format!("{}.changelog", output.topic), &changelog),
+        ],
+    });
+    let (subject, schema) = (format!("{}-value", output.topic), plan.schema.to_string());
+    wanted.subjects.push(WantedSubject { contract: id, subject, schema, level: None });
+    wanted.views.push(WantedView {
+        id: record.id.clone(),
+        version: record.version.clone(),
+        record: record.to_json().into_bytes(),
+    });
 }
 
 fn topics(object: &CompiledObject) -> WantedTopics {

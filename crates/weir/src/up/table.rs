@@ -1,4 +1,6 @@
-//! The live table: counts in, lines out. It knows neither the enforcer nor the terminal.
+//! The live table: counts in, lines out. It knows neither the services nor the terminal.
+
+use router::ViewStatus;
 
 use crate::mesh::Product;
 use crate::output::thousands;
@@ -24,8 +26,35 @@ pub fn render(products: &[Product], before: &[Product], seconds: f64) -> String 
         rows.push(row(product, rate));
     }
     rows.push(row(&total, total_rate));
+    lay_out(&rows)
+}
+
+/// The views with a header; nothing is summed up, for some read what others write.
+pub fn views(views: &[ViewStatus]) -> String {
+    let mut rows =
+        vec![["VIEW", "RECEIVED", "EMITTED", "DELETED", "LATE", "QUARANTINED", "LAG", ""].map(str::to_owned)];
+    for view in views {
+        let lag: i64 = view.tasks.iter().map(|task| task.lag).sum();
+        let refused = view.refused.as_ref().map(|refusal| format!("refused: {}", refusal.reason));
+        let waits = view.tasks.iter().find_map(|task| task.waits.clone());
+        rows.push([
+            view.id.clone(),
+            thousands(view.total.received),
+            thousands(view.total.emitted),
+            thousands(view.total.deleted),
+            thousands(view.total.late),
+            thousands(view.total.quarantined),
+            if view.tasks.is_empty() { "-".to_owned() } else { thousands(lag.max(0) as u64) },
+            view.blocked.clone().or(refused).or(waits).unwrap_or_default(),
+        ]);
+    }
+    lay_out(&rows)
+}
+
+/// Cells below each other: names and reasons to the left, numbers to the right.
+fn lay_out(rows: &[[String; 8]]) -> String {
     let mut widths = [0; 8];
-    for row in &rows {
+    for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
@@ -49,7 +78,6 @@ fn row(product: &Product, rate: f64) -> [String; 8] {
     ]
 }
 
-/// Names and reasons to the left, numbers to the right.
 fn line(row: &[String; 8], widths: &[usize; 8]) -> String {
     let mut line = String::new();
     for (index, (cell, width)) in row.iter().zip(widths).enumerate() {
@@ -92,6 +120,37 @@ PRODUCT             RECEIVED  ACCEPTED  WARNED  QUARANTINED  RATE/S  LAG  TOP RE
 sales.transactions     3,345     3,300       2           45   1,173    7  FIELD_RANGE quantity 40, RULE_FAILED coupons 5
 marketing.coupons          3         3       0            0     1.5    -
 total                  3,348     3,303       2           45   1,174    -"
+        );
+    }
+
+    #[test]
+    fn a_view_shows_what_became_of_its_records_and_why_it_waits() {
+        let mut total = router::board::Total { received: 1_200, emitted: 900, deleted: 3, ..Default::default() };
+        let task = router::board::TaskStatus {
+            partition: 0,
+            worker: 0,
+            lag: 12,
+            waits: Some("registry: away".to_owned()),
+            positions: Default::default(),
+        };
+        let view = |id: &str, total, tasks| ViewStatus {
+            id: id.to_owned(),
+            version: None,
+            topic: None,
+            operator: None,
+            refused: None,
+            blocked: None,
+            total,
+            tasks,
+        };
+        let running = view("customer.customer_360", total, vec![task]);
+        total = Default::default();
+        assert_eq!(
+            views(&[running, view("sales.new", total, Vec::new())]),
+            "\
+VIEW                   RECEIVED  EMITTED  DELETED  LATE  QUARANTINED  LAG
+customer.customer_360     1,200      900        3     0            0   12  registry: away
+sales.new                     0        0        0     0            0    -"
         );
     }
 

@@ -27,12 +27,12 @@ const TRANSACTIONS: &str = "transactions";
 struct Mesh {
     process: Option<Process>,
     data: tempfile::TempDir,
-    ports: [u16; 3],
+    ports: [u16; 4],
 }
 
 impl Mesh {
     fn new() -> Mesh {
-        Mesh { process: None, data: tempfile::tempdir().unwrap(), ports: [(); 3].map(|()| free_port()) }
+        Mesh { process: None, data: tempfile::tempdir().unwrap(), ports: [(); 4].map(|()| free_port()) }
     }
 
     fn address(&self, index: usize) -> String {
@@ -41,9 +41,10 @@ impl Mesh {
 
     /// Starts it and waits for `ready`; how long that took.
     fn start(&mut self) -> Duration {
-        let [broker, registry, enforcer] = [0, 1, 2].map(|index| self.address(index));
+        let [broker, registry, enforcer, router] = [0, 1, 2, 3].map(|index| self.address(index));
         let mut line = command(&["up", "--headless", "--rate", "0", "--contracts", "mesh/orders.odcs.yaml"]);
         line.args(["--broker-listen", &broker, "--registry-listen", &registry, "--enforcer-listen", &enforcer]);
+        line.args(["--router-listen", &router]);
         line.arg("--data").arg(self.data.path());
         let began = Instant::now();
         let mut process = Process::spawn(line.stdout(Stdio::piped())).unwrap();
@@ -247,23 +248,25 @@ impl Drop for Stop<'_> {
 fn a_port_or_a_folder_that_is_taken_is_an_error_that_names_the_setting() {
     let mut mesh = Mesh::new();
     mesh.start();
-    let [broker, registry, enforcer] = [0, 1, 2].map(|index| mesh.address(index));
-    let check = |broker: &str, registry: &str, enforcer: &str, data: &Path, expect: &str| {
+    let [broker, registry, enforcer, router] = [0, 1, 2, 3].map(|index| mesh.address(index));
+    let check = |broker: &str, registry: &str, enforcer: &str, router: &str, data: &Path, expect: &str| {
         let fixed = ["up", "--headless", "--rate", "0", "--contracts", "mesh/orders.odcs.yaml"];
         let data = data.to_str().unwrap();
         let ports = ["--broker-listen", broker, "--registry-listen", registry, "--enforcer-listen", enforcer];
+        let ports = [&ports[..], &["--router-listen", router]].concat();
         let ran = weir(&[&fixed[..], &ports, &["--data", data]].concat());
         assert!(ran.code != 0 && ran.stderr.contains(expect), "{expect}: {ran:?}");
     };
     let (free, other) = ("127.0.0.1:0", tempfile::tempdir().unwrap());
-    check(&broker, free, free, other.path(), "--broker-listen");
-    check(free, &registry, free, other.path(), "--registry-listen");
-    check(free, free, &enforcer, other.path(), "--enforcer-listen");
-    check(free, free, free, mesh.data.path(), "--data");
+    check(&broker, free, free, free, other.path(), "--broker-listen");
+    check(free, &registry, free, free, other.path(), "--registry-listen");
+    check(free, free, &enforcer, free, other.path(), "--enforcer-listen");
+    check(free, free, free, &router, other.path(), "--router-listen");
+    check(free, free, free, free, mesh.data.path(), "--data");
     let foreign = tempfile::tempdir().unwrap();
     std::fs::create_dir(foreign.path().join("broker")).unwrap();
     std::fs::write(foreign.path().join("broker/thesis.txt"), "words").unwrap();
-    check(free, free, free, foreign.path(), "--data");
+    check(free, free, free, free, foreign.path(), "--data");
     assert_eq!(std::fs::read_to_string(foreign.path().join("broker/thesis.txt")).unwrap(), "words");
     mesh.process.take().unwrap().terminate(PATIENCE);
 }

@@ -13,6 +13,7 @@ use crate::world::PATIENCE;
 /// Runs the mesh until `end` and returns what it wrote to stdout behind `ready`.
 fn run(bootstrap: &str, arguments: &[&str], end: impl FnOnce(&mut Process)) -> String {
     let contracts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
+    let data = tempfile::tempdir().unwrap();
     let (registry, enforcer) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
     let fixed = [
         "up",
@@ -23,6 +24,10 @@ fn run(bootstrap: &str, arguments: &[&str], end: impl FnOnce(&mut Process)) -> S
         &registry,
         "--enforcer-listen",
         &enforcer,
+        "--router-listen",
+        "127.0.0.1:0",
+        "--data",
+        data.path().to_str().unwrap(),
         "--contracts",
         contracts.to_str().unwrap(),
     ];

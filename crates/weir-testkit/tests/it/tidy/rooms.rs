@@ -10,6 +10,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("weir-expr", &["weir-avro"]),
     ("weir-contract", &["weir-avro", "weir-expr"]),
     ("weir-view", &["weir-avro", "weir-expr", "weir-contract"]),
+    ("weir-state", &[]),
     ("weir-telemetry", &[]),
     ("weir-pump", &["weir-wire"]),
     ("weir-kafka", &["weir-pump"]),

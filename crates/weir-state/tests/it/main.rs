@@ -1,0 +1,186 @@
+//! A store against a map in memory, through commits, losses of what was pending, and new starts.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proptest::prelude::*;
+use weir_state::{Error, Folder, Position, Store};
+
+const AT: fn(i64) -> Position = |next| Position { next, at_ms: 1_000 + next };
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(Vec<u8>, Vec<u8>),
+    Delete(Vec<u8>),
+    Commit,
+    Discard,
+    /// The process ends without a word and starts again.
+    Crash,
+    Load(Vec<(Vec<u8>, Option<Vec<u8>>)>),
+}
+
+type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn all(store: &Store, prefix: &[u8]) -> Map {
+    let mut found = Vec::new();
+    let mut visit = |key: &[u8], value: &[u8]| {
+        found.push((key.to_vec(), value.to_vec()));
+        true
+    };
+    store.scan(prefix, &mut visit).unwrap();
+    assert!(found.is_sorted_by(|a, b| a.0 < b.0), "in order and each once");
+    found.into_iter().collect()
+}
+
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(0u8..4, 1..4)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let value = || prop::collection::vec(any::<u8>(), 0..5);
+    prop_oneof![
+        8 => (key(), value()).prop_map(|(key, value)| Step::Put(key, value)),
+        4 => key().prop_map(Step::Delete),
+        3 => Just(Step::Commit),
+        1 => Just(Step::Discard),
+        1 => Just(Step::Crash),
+        1 => prop::collection::vec((key(), prop::option::of(value())), 0..4).prop_map(Step::Load),
+    ]
+}
+
+fn set(map: &mut Map, key: &[u8], value: Option<&[u8]>) {
+    match value {
+        Some(value) => drop(map.insert(key.to_vec(), value.to_vec())),
+        None => drop(map.remove(key)),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_store_is_a_map_that_keeps_what_was_committed(steps in prop::collection::vec(step(), 0..60)) {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |path: &Path| {
+            let folder = Folder::open(path).unwrap();
+            let store = folder.store("view-0").unwrap();
+            (folder, store)
+        };
+        let (mut at, mut store) = open(folder.path());
+        let (mut now, mut committed, mut next) = (Map::new(), Map::new(), 0);
+        for step in steps {
+            match step {
+                Step::Put(key, value) => {
+                    store.put(&key, &value).unwrap();
+                    set(&mut now, &key, Some(&value));
+                }
+                Step::Delete(key) => {
+                    store.delete(&key).unwrap();
+                    set(&mut now, &key, None);
+                }
+                Step::Commit => {
+                    next += 1;
+                    let changes: Vec<_> = store.changes().map(|(k, v)| (k.to_vec(), v.map(<[u8]>::to_vec))).collect();
+                    changes.iter().for_each(|(key, value)| set(&mut committed, key, value.as_deref()));
+                    prop_assert_eq!(&committed, &now, "the changes are all there is to tell the changelog");
+                    let mut commit = at.commit();
+                    commit.add(&mut store, AT(next));
+                    commit.write().unwrap();
+                    prop_assert!(!store.is_changed());
+                }
+                Step::Discard => {
+                    store.discard();
+                    now = committed.clone();
+                }
+                Step::Crash => {
+                    drop((store, at));
+                    (at, store) = open(folder.path());
+                    now = committed.clone();
+                }
+                Step::Load(entries) => {
+                    store.discard();
+                    next += 1;
+                    let mut commit = at.commit();
+                    let shown = entries.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+                    commit.load(&mut store, shown, AT(next)).unwrap();
+                    commit.write().unwrap();
+                    entries.iter().for_each(|(key, value)| set(&mut committed, key, value.as_deref()));
+                    now = committed.clone();
+                }
+            }
+            prop_assert_eq!(store.position(), (next > 0).then(|| AT(next)));
+            prop_assert_eq!(&all(&store, &[]), &now);
+            let begins = |map: &Map| map.iter().filter(|(k, _)| k.starts_with(&[1])).map(|(k, v)| (k.clone(), v.clone())).collect::<Map>();
+            prop_assert_eq!(all(&store, &[1]), begins(&now));
+            for key in now.keys().chain(committed.keys()) {
+                let mut value = b"before".to_vec();
+                let found = store.get(key, &mut value).unwrap();
+                prop_assert_eq!(found.then(|| value[6..].to_vec()), now.get(key).cloned());
+            }
+        }
+        store.clear().unwrap();
+        prop_assert_eq!(all(&store, &[]), Map::new());
+        drop((store, at));
+        let (_at, store) = open(folder.path());
+        prop_assert_eq!((all(&store, &[]), store.position()), (Map::new(), None));
+    }
+}
+
+#[test]
+fn two_stores_are_written_together_and_know_nothing_of_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = Folder::open(folder.path()).unwrap();
+    let (mut one, mut two) = (at.store("one").unwrap(), at.store("two").unwrap());
+    one.put(b"k", b"1").unwrap();
+    two.put(b"k", b"2").unwrap();
+    let mut commit = at.commit();
+    commit.add(&mut one, AT(1));
+    commit.add(&mut two, AT(7));
+    commit.write().unwrap();
+    drop((one, two, at));
+    let at = Folder::open(folder.path()).unwrap();
+    for (name, value, next) in [("one", "1", 1), ("two", "2", 7)] {
+        let store = at.store(name).unwrap();
+        assert_eq!(all(&store, b""), Map::from([(b"k".to_vec(), value.into())]));
+        assert_eq!(store.position(), Some(AT(next)));
+    }
+}
+
+#[test]
+fn a_copy_of_before_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (live, copy) = (folder.path().join("live"), folder.path().join("copy"));
+    let write = |next| {
+        let at = Folder::open(&live).unwrap();
+        let mut store = at.store("view-0").unwrap();
+        store.put(b"k", &[next as u8]).unwrap();
+        let mut commit = at.commit();
+        commit.add(&mut store, AT(next));
+        commit.write().unwrap();
+    };
+    write(1);
+    let copied = std::process::Command::new("cp").arg("-r").args([&live, &copy]).status().unwrap();
+    assert!(copied.success());
+    write(2);
+    let position = |path: &Path| Folder::open(path).unwrap().store("view-0").unwrap().position();
+    assert_eq!((position(&live), position(&copy)), (Some(AT(2)), Some(AT(1))));
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = Folder::open(folder.path()).unwrap();
+    assert!(matches!(Folder::open(folder.path()), Err(Error::Taken(_))));
+    for name in ["", "a/b", "ä", &"x".repeat(256)] {
+        assert!(matches!(at.store(name), Err(Error::Name(_))), "{name}");
+    }
+    let mut store = at.store("s").unwrap();
+    for key in [&[][..], &[0xFF], &[0xFF, b'p'], &[1; 60_001]] {
+        assert!(matches!(store.put(key, b""), Err(Error::Key(_))));
+        assert!(matches!(at.commit().load(&mut store, [(key, None)].into_iter(), AT(1)), Err(Error::Key(_))));
+    }
+    store.put(&[1; 60_000], b"").unwrap();
+    let file = folder.path().join("no folder");
+    std::fs::write(&file, "").unwrap();
+    assert!(matches!(Folder::open(&file), Err(Error::Open(..))));
+}

@@ -1,0 +1,207 @@
+//! From what a task puts out to records of the open transaction: the output with the id of its schema in front, held
+//! against the view's own contract, or to the view's quarantine.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde_json::json;
+use weir_avro::{Slot, recycle};
+use weir_contract::{Action, Binding, Code, CompiledObject, Event, Outcome, SchemaRef, Source, attempts, decide, plan};
+use weir_kafka::{Outgoing, TransactionError, TransactionalWriter};
+use weir_pump::Header;
+use weir_view::{Emit, Output};
+
+use crate::views::View;
+
+/// The most bytes of a reason in a header.
+const MAX_REASON: usize = 512;
+
+/// The contract of a view, ready to check what it writes.
+pub struct Checker {
+    object: Arc<CompiledObject>,
+    binding: Binding,
+    slots: Vec<Slot<'static>>,
+}
+
+impl Checker {
+    /// Binds the contract to the schema of the output.
+    ///
+    /// # Errors
+    /// Why the schema does not go with the contract.
+    pub fn new(object: &Arc<CompiledObject>, view: &View) -> Result<Checker, String> {
+        let binding = object
+            .bind(Arc::clone(&view.plan.output.schema))
+            .map_err(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        Ok(Checker { object: Arc::clone(object), binding, slots: Vec::new() })
+    }
+
+    /// The headers of a quarantine entry, or of a warning, for an output that breaks the contract.
+    fn check(&mut self, output: &Output<'_>, headers: &[Header<'_>], at: &Input<'_>, schema_id: u32) -> Option<Action> {
+        let event = Event {
+            key: output.key,
+            body: output.value.unwrap_or_default(),
+            headers,
+            timestamp_ms: Some(output.time),
+            now_ms: output.time,
+        };
+        let mut slots = recycle(std::mem::take(&mut self.slots));
+        let outcome = match output.value {
+            Some(_) => self.binding.check(&event, &mut slots),
+            None => self.object.check_tombstone(&event),
+        };
+        self.slots = recycle(slots);
+        let verdict = decide(&self.object, outcome);
+        if verdict.outcome() == Outcome::Accepted {
+            return None;
+        }
+        let source = Source {
+            topic: at.topic,
+            partition: at.partition,
+            offset: at.offset,
+            schema_id: Some(SchemaRef::Id(schema_id)),
+            attempt: attempts(headers) + 1,
+        };
+        Some(plan(&self.object, &verdict, &source))
+    }
+}
+
+/// The record of an input that is being processed.
+#[derive(Clone, Copy)]
+pub struct Input<'r> {
+    /// Its topic.
+    pub topic: &'r str,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+}
+
+/// What a view has written since the last commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Records of the output.
+    pub emitted: u64,
+    /// Tombstones among them.
+    pub deleted: u64,
+    /// Entries of its quarantine.
+    pub quarantined: u64,
+}
+
+/// Writes what one record brings about.
+pub struct Emitter<'e> {
+    /// The open transaction.
+    pub writer: &'e mut TransactionalWriter,
+    /// The view.
+    pub view: &'e View,
+    /// The topic of its quarantine.
+    pub quarantine: &'e str,
+    /// The partition of the task; what it puts out lies in the same one, unless it has a new key.
+    pub partition: i32,
+    /// Whether the key of the output chooses its partition.
+    pub rekeyed: bool,
+    /// The record that is being processed.
+    pub input: Input<'e>,
+    /// Its headers.
+    pub headers: &'e [Header<'e>],
+    /// The contract of the output.
+    pub checker: Option<&'e mut Checker>,
+    /// Room for a value with its frame.
+    pub value: &'e mut Vec<u8>,
+    /// What was written so far.
+    pub written: &'e mut Written,
+    /// The first record that could not be queued: the transaction is to be undone.
+    pub failed: Option<TransactionError>,
+}
+
+impl Emit for Emitter<'_> {
+    fn emit(&mut self, output: Output<'_>) {
+        let headers = if output.headers { self.headers } else { &[] };
+        let checked = match &mut self.checker {
+            Some(checker) => checker.check(&output, headers, &self.input, self.view.schema_id),
+            None => None,
+        };
+        self.value.clear();
+        if let Some(value) = output.value {
+            self.value.push(0);
+            self.value.extend(self.view.schema_id.to_be_bytes());
+            self.value.extend_from_slice(value);
+        }
+        let partition = (!self.rekeyed).then_some(self.partition);
+        let mut out = Outgoing {
+            topic: self.view.topic(),
+            partition,
+            key: output.key,
+            value: output.value.map(|_| self.value.as_slice()),
+            headers,
+            timestamp: Some(output.time),
+        };
+        let added = match &checked {
+            None | Some(Action::Forward) => None,
+            Some(Action::ForwardWith(added)) => Some(added),
+            Some(Action::Quarantine(added)) => {
+                out.topic = self.quarantine;
+                out.partition = Some(self.partition);
+                Some(added)
+            }
+        };
+        if out.topic == self.quarantine {
+            self.written.quarantined += 1;
+        } else {
+            self.written.emitted += 1;
+            self.written.deleted += u64::from(output.value.is_none());
+        }
+        let all: Vec<Header<'_>> = match added {
+            Some(added) => {
+                let ours = added.iter().map(|(name, value)| (&**name, Some(value.as_slice())));
+                headers.iter().copied().chain(ours).collect()
+            }
+            None => Vec::new(),
+        };
+        if added.is_some() {
+            out.headers = &all;
+        }
+        if let Err(error) = self.writer.send(&out) {
+            self.failed.get_or_insert(error);
+        }
+    }
+}
+
+impl Emitter<'_> {
+    /// Puts the input record aside as it came, with the reason behind its own headers.
+    pub fn put_aside(&mut self, key: Option<&[u8]>, value: Option<&[u8]>, timestamp: Option<i64>, reason: &str) {
+        let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
+        let view = format!("{}@{}", self.view.id, self.view.version);
+        let violations = json!({
+            "violations": [{"code": Code::ViewFailed.name(), "rule": "view", "path": "this", "mode": "enforce", "message": reason}],
+            "omitted": 0,
+        });
+        let Input { topic, partition, offset } = self.input;
+        let (partition_text, offset) = (partition.to_string(), offset.to_string());
+        let ours: [(&str, Cow<'_, str>); 10] = [
+            ("weir.contract", view.as_str().into()),
+            ("weir.violations", violations.to_string().into()),
+            ("weir.source.topic", topic.into()),
+            ("weir.source.partition", partition_text.as_str().into()),
+            ("weir.source.offset", offset.as_str().into()),
+            ("weir.attempt", (attempts(self.headers) + 1).to_string().into()),
+            ("__connect.errors.topic", topic.into()),
+            ("__connect.errors.partition", partition_text.as_str().into()),
+            ("__connect.errors.offset", offset.as_str().into()),
+            ("__connect.errors.exception.message", format!("{}: {reason}", Code::ViewFailed).into()),
+        ];
+        let ours = ours.iter().map(|(name, value)| (*name, Some(value.as_bytes())));
+        let headers: Vec<Header<'_>> = self.headers.iter().copied().chain(ours).collect();
+        let out = Outgoing {
+            topic: self.quarantine,
+            partition: Some(self.partition),
+            key,
+            value,
+            headers: &headers,
+            timestamp,
+        };
+        self.written.quarantined += 1;
+        if let Err(error) = self.writer.send(&out) {
+            self.failed.get_or_insert(error);
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! One view on one partition of its inputs: where it stands in each of them, its state, and the step from one record to
+//! the next.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weir_kafka::{Incoming, Outgoing, TransactionError, TransactionalWriter};
+use weir_pump::Header;
+use weir_registry::Registry;
+use weir_state::Store;
+use weir_view::order::{Head, Next, next};
+use weir_view::{Clock, Done, Fault, Record, State, StateError, Task};
+
+use crate::decode::{Decoded, Decoder};
+use crate::emit::{Checker, Emitter, Input, Written};
+use crate::views::View;
+
+/// The key of the state under which the positions lie; those of operators begin with other bytes.
+const POSITIONS: &[u8] = &[0];
+/// The form of the positions.
+const FORM: u8 = 1;
+/// The most bytes of a key: what a store can hold less what an operator puts around it.
+const MAX_KEY: usize = 50_000;
+
+/// A partition of a topic as it comes in, shared by all tasks that read it.
+pub struct Incomings<'m> {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// What has come and is not yet used by every task.
+    pub buffer: VecDeque<Incoming<'m>>,
+    /// The number of the first one in the buffer; they are numbered as they come.
+    pub first: u64,
+    /// Bytes of values in the buffer.
+    pub bytes: usize,
+    /// The offset behind the last that was handed out.
+    pub next: i64,
+    /// Whether the client was told to stop.
+    pub paused: bool,
+    /// Up to where the client says that there is nothing more.
+    pub empty_to: i64,
+    /// Records that wait at the broker, as of the last report.
+    pub lag: i64,
+}
+
+impl Incomings<'_> {
+    fn get(&self, number: u64) -> Option<&Incoming<'_>> {
+        self.buffer.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+}
+
+/// Where a task stands in one input.
+pub struct Cursor {
+    /// The index of the partition among those that come in.
+    pub source: usize,
+    /// The next offset.
+    pub next: i64,
+    /// The number of the next record in the buffer.
+    pub at: u64,
+    /// The event time of the next record, where it was looked at.
+    time: Option<i64>,
+    /// Since when nothing has been there.
+    empty_since: Option<Instant>,
+}
+
+/// Why all that is open has to be undone and taken up again from what is committed.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The transaction cannot go on.
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
+    /// The cluster is away, or refuses.
+    #[error(transparent)]
+    Kafka(#[from] weir_kafka::Error),
+    /// The local state cannot be read or written.
+    #[error("{0}")]
+    State(String),
+    /// It would not help to try again.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+impl From<weir_state::Error> for Trouble {
+    fn from(error: weir_state::Error) -> Trouble {
+        Trouble::State(error.to_string())
+    }
+}
+
+/// What became of one step.
+pub enum Step {
+    /// A record was processed.
+    Took,
+    /// There was nothing.
+    Rests,
+    /// Something is missing outside.
+    Stalls(String),
+}
+
+/// What was counted since the last commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records of all inputs.
+    pub received: u64,
+    /// What was written.
+    pub written: Written,
+    /// Records whose windows are closed.
+    pub late: u64,
+    /// Records without the key they would be grouped or joined by.
+    pub no_key: u64,
+}
+
+/// A view at work on one partition.
+pub struct Working {
+    /// The view.
+    pub view: Arc<View>,
+    /// The partition.
+    pub partition: i32,
+    /// Where it stands in each input.
+    pub cursors: Vec<Cursor>,
+    /// Its state.
+    pub store: Store,
+    /// What was counted since the last commit.
+    pub counts: Counts,
+    /// Whether anything happened since the last commit.
+    pub touched: bool,
+    /// The topic of its changelog.
+    pub changelog: String,
+    /// Why it waits.
+    pub stalled: Option<String>,
+    quarantine: String,
+    rekeyed: bool,
+    task: Task,
+    decoders: Vec<Decoder>,
+    clocks: Vec<Option<Clock>>,
+    checker: Option<Checker>,
+    heads: Vec<Head>,
+    value: Vec<u8>,
+}
+
+/// The store as a task knows it.
+struct Kept<'s>(&'s mut Store);
+
+impl State for Kept<'_> {
+    fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool, StateError> {
+        self.0.get(key, value).map_err(|e| StateError(e.to_string()))
+    }
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        self.0.put(key, value).map_err(|e| StateError(e.to_string()))
+    }
+    fn delete(&mut self, key: &[u8]) -> Result<(), StateError> {
+        self.0.delete(key).map_err(|e| StateError(e.to_string()))
+    }
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StateError> {
+        self.0.scan(prefix, visit).map_err(|e| StateError(e.to_string()))
+    }
+}
+
+impl Working {
+    /// A task on a store that is up to date. `sources` are the indexes of its inputs among the partitions that come in.
+    ///
+    /// # Errors
+    /// Why the view cannot work, or not on this state.
+    pub fn new(
+        view: &Arc<View>,
+        partition: i32,
+        store: Store,
+        sources: &[usize],
+        registry: &Registry,
+    ) -> Result<Working, String> {
+        let mut found = Vec::new();
+        let known = store.get(POSITIONS, &mut found).map_err(|e| e.to_string())?;
+        let positions = if known { read_positions(&found, view)? } else { vec![0; sources.len()] };
+        let cursor = |(source, next): (&usize, &i64)| Cursor {
+            source: *source,
+            next: *next,
+            at: 0,
+            time: None,
+            empty_since: Some(Instant::now()),
+        };
+        let inputs = &view.plan.inputs;
+        Ok(Working {
+            partition,
+            cursors: sources.iter().zip(&positions).map(cursor).collect(),
+            store,
+            counts: Counts::default(),
+            touched: false,
+            changelog: view.changelog(),
+            stalled: None,
+            quarantine: view.quarantine(),
+            rekeyed: view.plan.rekeyed(),
+            task: view.plan.task().map_err(|e| e.to_string())?,
+            decoders: inputs
+                .iter()
+                .map(|input| Decoder::new(Arc::clone(&input.schema), view.on_schema_change, registry.clone()))
+                .collect(),
+            clocks: inputs.iter().map(|input| Clock::of(input)).collect(),
+            checker: view.contract.as_ref().map(|object| Checker::new(object, view)).transpose()?,
+            heads: Vec::new(),
+            value: Vec::new(),
+            view: Arc::clone(view),
+        })
+    }
+
+    /// Whether any of its inputs has a record for it.
+    pub fn has_something(&self, sources: &[Incomings<'_>]) -> bool {
+        self.cursors.iter().any(|cursor| sources[cursor.source].get(cursor.at).is_some())
+    }
+
+    /// Processes the next record of an input.
+    ///
+    /// # Errors
+    /// The transaction is to be undone.
+    pub fn step(
+        &mut self,
+        input: usize,
+        sources: &[Incomings<'_>],
+        writer: &mut TransactionalWriter,
+    ) -> Result<Step, Trouble> {
+        let cursor = &self.cursors[input];
+        let source = &sources[cursor.source];
+        let Some(record) = source.get(cursor.at) else { return Ok(Step::Rests) };
+        let mut headers: Vec<Header<'_>> = Vec::new();
+        record.visit_headers(|header| headers.push(header));
+        let timestamp = record.timestamp().millis();
+        let made;
+        let mut reason = None;
+        let datum = match record.value().map(|value| self.decoders[input].decode(value, &headers)) {
+            None => None,
+            Some(Decoded::Datum(datum)) => Some(datum),
+            Some(Decoded::Made(datum)) => {
+                made = datum;
+                Some(made.as_slice())
+            }
+            Some(Decoded::Fault(fault)) => {
+                reason = Some(fault);
+                None
+            }
+            Some(Decoded::Wait(reason)) => return Ok(Step::Stalls(reason)),
+        };
+        if record.key().is_some_and(|key| key.len() > MAX_KEY) {
+            reason = Some(format!("the key has more than {MAX_KEY} bytes"));
+        }
+        let time = cursor.time.or(timestamp).unwrap_or(0);
+        let at = Input { topic: &source.topic, partition: source.partition, offset: record.offset() };
+        let mut emitter = Emitter {
+            writer,
+            view: &self.view,
+            quarantine: &self.quarantine,
+            partition: self.partition,
+            rekeyed: self.rekeyed,
+            input: at,
+            headers: &headers,
+            checker: self.checker.as_mut(),
+            value: &mut self.value,
+            written: &mut self.counts.written,
+            failed: None,
+        };
+        if reason.is_none() {
+            let shown = Record {
+                key: record.key(),
+                value: datum,
+                time,
+                partition: at.partition,
+                offset: at.offset,
+                headers: &headers,
+            };
+            match self.task.process(input, &shown, &mut Kept(&mut self.store), &mut emitter) {
+                Ok(Done::Taken) => {}
+                Ok(Done::Late) => self.counts.late += 1,
+                Ok(Done::NoKey) => self.counts.no_key += 1,
+                Err(Fault::Record(fault)) => reason = Some(fault.to_string()),
+                Err(Fault::State(fault)) => return Err(Trouble::State(fault.to_string())),
+            }
+        }
+        if let Some(reason) = reason {
+            emitter.put_aside(record.key(), record.value(), timestamp, &reason);
+        }
+        let failed = emitter.failed;
+        self.counts.received += 1;
+        self.touched = true;
+        let cursor = &mut self.cursors[input];
+        cursor.next = record.offset() + 1;
+        cursor.at += 1;
+        cursor.time = None;
+        failed.map_or(Ok(Step::Took), |error| Err(error.into()))
+    }
+
+    /// The input that goes next; none while nothing is there or an earlier record may still come.
+    ///
+    /// # Errors
+    /// What is missing outside to say so.
+    pub fn choose(&mut self, sources: &[Incomings<'_>], max_idle: Duration) -> Result<Option<usize>, String> {
+        for (i, cursor) in self.cursors.iter_mut().enumerate() {
+            let source = &sources[cursor.source];
+            // Another task stands further back: what this one had already is not for it.
+            while source.get(cursor.at).is_some_and(|record| record.offset() < cursor.next) {
+                cursor.at += 1;
+            }
+            match source.get(cursor.at) {
+                None => drop(cursor.empty_since.get_or_insert_with(Instant::now)),
+                Some(record) => {
+                    cursor.empty_since = None;
+                    if cursor.time.is_none() {
+                        cursor.time = Some(time_of(record, self.clocks[i].as_mut(), &mut self.decoders[i])?);
+                    }
+                }
+            }
+        }
+        if let [cursor] = &self.cursors[..] {
+            return Ok(cursor.time.map(|_| 0));
+        }
+        self.heads.clear();
+        self.heads.extend(self.cursors.iter().map(|cursor| {
+            let source = &sources[cursor.source];
+            Head { time: cursor.time, lag: source.empty_to < cursor.next.max(source.next) }
+        }));
+        let empty = self.cursors.iter().filter_map(|cursor| cursor.empty_since);
+        let waited = empty.max().is_none_or(|since| since.elapsed() >= max_idle);
+        Ok(match next(&self.heads, waited) {
+            Next::Take(input) => Some(input),
+            Next::Wait | Next::Idle => None,
+        })
+    }
+
+    /// Writes what changed in the state to the changelog, in the open transaction, where it stands among it.
+    ///
+    /// # Errors
+    /// The transaction is to be undone.
+    pub fn log(&mut self, writer: &mut TransactionalWriter) -> Result<(), Trouble> {
+        let positions = write_positions(&self.view, &self.cursors);
+        self.store.put(POSITIONS, &positions)?;
+        for (key, value) in self.store.changes() {
+            let out = Outgoing {
+                topic: &self.changelog,
+                partition: Some(self.partition),
+                key: Some(key),
+                value,
+                ..Outgoing::default()
+            };
+            writer.send(&out)?;
+        }
+        Ok(())
+    }
+}
+
+/// The event time of a record: of the field its contract names, otherwise its own.
+fn time_of(record: &Incoming<'_>, clock: Option<&mut Clock>, decoder: &mut Decoder) -> Result<i64, String> {
+    let own = record.timestamp().millis().unwrap_or(0);
+    let (Some(clock), Some(value)) = (clock, record.value()) else { return Ok(own) };
+    let mut headers: Vec<Header<'_>> = Vec::new();
+    record.visit_headers(|header| headers.push(header));
+    Ok(match decoder.decode(value, &headers) {
+        Decoded::Datum(datum) => clock.time_of(datum).unwrap_or(own),
+        Decoded::Made(datum) => clock.time_of(&datum).unwrap_or(own),
+        Decoded::Fault(_) => own,
+        Decoded::Wait(reason) => return Err(reason),
+    })
+}
+
+/// What made the state, and where it stands: the hash of the view's definition, then the next offset of each input.
+fn write_positions(view: &View, cursors: &[Cursor]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(17 + 8 * cursors.len());
+    bytes.push(FORM);
+    bytes.extend(view.fingerprint());
+    for cursor in cursors {
+        bytes.extend(cursor.next.to_be_bytes());
+    }
+    bytes
+}
+
+fn read_positions(bytes: &[u8], view: &View) -> Result<Vec<i64>, String> {
+    let form = || "the positions in the state have another form; use the version of Weir that wrote them".to_owned();
+    let rest = bytes.strip_prefix(&[FORM]).ok_or_else(form)?;
+    let (made_by, rest) = rest.split_first_chunk::<16>().ok_or_else(form)?;
+    if made_by != view.fingerprint() {
+        return Err(format!(
+            "its state was made by another query or over other schemas; start it anew with `weir view reset {}`",
+            view.id
+        ));
+    }
+    let (positions, rest) = rest.as_chunks::<8>();
+    if positions.len() != view.plan.inputs.len() || !rest.is_empty() {
+        return Err(form());
+    }
+    Ok(positions.iter().map(|next| i64::from_be_bytes(*next)).collect())
+}

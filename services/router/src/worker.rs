@@ -1,0 +1,587 @@
+//! One worker: a thread with a membership of the group and a transactional producer, and the tasks of the partitions it
+//! was given.
+//!
+//! It works in sessions. A session owns everything that is not committed; when anything goes wrong it is dropped whole,
+//! and the next one takes up what is committed: the coordinator undoes what was open, the stores follow their changelogs
+//! to the end, and their positions say where reading goes on. So there is one way to begin, after a start, a crash, a
+//! rebalance and an error alike.
+//!
+//! Every round does the same, in this order: look whether the views have changed, read, answer a rebalance, let the
+//! tasks work, commit if it is time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use weir_kafka::{Admin, Failure, Incoming, Membership, MembershipOptions, Moved, TransactionalWriter};
+use weir_registry::Registry;
+use weir_state::{Folder, Position};
+
+use crate::board::{Board, TaskStatus};
+use crate::config::Config;
+use crate::restore::restore;
+use crate::task::{Incomings, Step, Trouble, Working};
+use crate::views::{Set, View, Views};
+
+/// How long to wait for records when there is nothing else to do.
+const IDLE: Duration = Duration::from_millis(100);
+/// How long to wait for records while a task waits for an input.
+const SHORT: Duration = Duration::from_millis(5);
+/// Records read before the tasks are let to work.
+const READ: usize = 2_000;
+/// Records a task processes before the next one has its turn.
+const TURN: usize = 2_000;
+/// Records written after which a transaction is committed.
+const FULL: usize = 200_000;
+/// Records and bytes of one partition that wait in memory before the client is told to stop.
+const BUFFER: (usize, usize) = (20_000, 16 << 20);
+/// How long a task rests that something outside is missing for.
+const STALL: Duration = Duration::from_millis(50);
+/// Time between two looks at whether a view that is blocked can run.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often the board is written.
+const PUBLISH: Duration = Duration::from_millis(200);
+/// The share of the session timeout that a transaction may take.
+const TRANSACTION_SHARE: f64 = 0.8;
+
+/// What all workers of a router share.
+pub struct Shared {
+    /// The settings.
+    pub config: Config,
+    /// The views.
+    pub views: Arc<Views>,
+    /// The registry.
+    pub registry: Registry,
+    /// The local state.
+    pub folder: Folder,
+    /// Where workers tell of themselves.
+    pub board: Arc<Board>,
+    /// Whether to end.
+    pub stopping: AtomicBool,
+}
+
+impl Shared {
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    fn pause(&self, length: Duration) {
+        let until = Instant::now() + length;
+        while Instant::now() < until && !self.is_stopping() {
+            thread::sleep(Duration::from_millis(10).min(length));
+        }
+    }
+}
+
+/// Runs a worker until the router stops.
+pub fn run(shared: &Shared, worker: usize) {
+    let mut failures = 0u32;
+    while !shared.is_stopping() {
+        if shared.views.number() == 0 {
+            shared.pause(Duration::from_millis(10));
+            continue;
+        }
+        let began = Instant::now();
+        match session(shared, worker) {
+            Ok(()) => failures = 0,
+            Err(Trouble::Fatal(reason)) => return shared.board.fail(worker, reason),
+            Err(trouble) => {
+                failures = if began.elapsed() > Duration::from_secs(60) { 1 } else { failures + 1 };
+                tracing::warn!(worker, %trouble, failures, "what was open is undone and taken up again");
+                shared.board.set_waits(worker, Some(trouble.to_string()));
+                let backoff = Duration::from_millis(50) * 2u32.saturating_pow(failures.min(6));
+                shared.pause(backoff.min(Duration::from_secs(2)));
+            }
+        }
+        shared.board.set_tasks(worker, BTreeMap::new());
+    }
+}
+
+/// One session: until the views change, something goes wrong, or the router stops.
+fn session(shared: &Shared, worker: usize) -> Result<(), Trouble> {
+    let config = &shared.config;
+    let set = shared.views.current();
+    let admin = Admin::new(&config.cluster)?;
+    let (runnable, blocked) = runnable(&set, &admin)?;
+    let cluster = admin.cluster_id()?;
+    let name = format!("{}.{}.{worker}", config.group, config.instance);
+    // The producer first: becoming the owner of its id undoes what a predecessor left open.
+    let timeout = config.session_timeout.mul_f64(TRANSACTION_SHARE);
+    let writer = TransactionalWriter::open(&config.cluster, &name, timeout).map_err(|error| fenced(error, &name))?;
+    let options = MembershipOptions {
+        group: config.group.clone(),
+        instance: config.static_members.then(|| name.clone()),
+        session_timeout: config.session_timeout,
+    };
+    let member = Membership::join(&config.cluster, &options)?;
+    let mut topics: Vec<&str> =
+        runnable.iter().flat_map(|(view, _)| view.plan.inputs.iter().map(|input| &*input.topic)).collect();
+    topics.sort_unstable();
+    topics.dedup();
+    member.subscribe(&topics)?;
+    shared.board.set_waits(worker, None);
+    let any_blocked = !blocked.is_empty();
+    let mut session = Session {
+        shared,
+        worker,
+        cluster,
+        name,
+        number: set.number,
+        views: runnable,
+        member: &member,
+        writer,
+        sources: Vec::new(),
+        places: HashMap::new(),
+        tasks: Vec::new(),
+        opened: None,
+        published: None,
+        look: any_blocked.then(|| Instant::now() + LOOK),
+        resting: false,
+        retry: Vec::new(),
+        blocked,
+        unfit: BTreeMap::new(),
+    };
+    session.tell_blocked();
+    session.work(&admin)
+}
+
+/// The views whose topics are as they must be, with their number of partitions, and why the others cannot run.
+type Runnable = (Vec<(Arc<View>, i32)>, BTreeMap<String, String>);
+
+fn runnable(set: &Set, admin: &Admin) -> Result<Runnable, Trouble> {
+    let there = admin.topics()?;
+    let mut views = Vec::new();
+    let mut blocked = BTreeMap::new();
+    for view in &set.views {
+        match partitions(view, &there) {
+            Ok(partitions) => views.push((Arc::clone(view), partitions)),
+            Err(reason) => drop(blocked.insert(view.id.clone(), reason)),
+        }
+    }
+    Ok((views, blocked))
+}
+
+fn partitions(view: &View, there: &BTreeMap<String, i32>) -> Result<i32, String> {
+    let of = |topic: &str| {
+        there.get(topic).copied().ok_or_else(|| format!("topic {topic} does not exist; apply its contract or view"))
+    };
+    let mut counts = Vec::new();
+    for input in &view.plan.inputs {
+        counts.push((&*input.topic, of(&input.topic)?));
+    }
+    let Some((first, count)) = counts.first().copied() else { return Err("it reads nothing".to_owned()) };
+    if let Some((other, differs)) = counts.iter().find(|(_, n)| *n != count) {
+        return Err(format!(
+            "{first} has {count} partitions and {other} has {differs}; rows of one key would not meet, give them the same number"
+        ));
+    }
+    let mut same = vec![view.changelog(), view.quarantine()];
+    if view.plan.rekeyed() {
+        of(view.topic())?;
+    } else {
+        same.push(view.topic().to_owned());
+    }
+    for topic in same {
+        let has = of(&topic)?;
+        if has < count {
+            return Err(format!("topic {topic} has {has} partitions and {first} has {count}; give it as many"));
+        }
+    }
+    Ok(count)
+}
+
+fn fenced(error: weir_kafka::TransactionError, name: &str) -> Trouble {
+    if error.failure == Failure::Fenced {
+        return Trouble::Fatal(format!(
+            "fenced: another living process uses the transactional id {name}; give every router an instance name of its own"
+        ));
+    }
+    Trouble::Transaction(error)
+}
+
+struct Session<'s, 'm> {
+    shared: &'s Shared,
+    worker: usize,
+    /// The id of the cluster: a copy of the state of another one is not taken for its own.
+    cluster: String,
+    name: String,
+    /// The number of the set of views it works for.
+    number: u64,
+    views: Vec<(Arc<View>, i32)>,
+    member: &'m Membership,
+    writer: TransactionalWriter,
+    sources: Vec<Incomings<'m>>,
+    /// Where a partition stands among the sources.
+    places: HashMap<String, BTreeMap<i32, usize>>,
+    tasks: Vec<Working>,
+    opened: Option<Instant>,
+    published: Option<Instant>,
+    /// When to look again whether a view that is blocked can run.
+    look: Option<Instant>,
+    /// Whether some task waits for an input though another has something.
+    resting: bool,
+    /// When each task that stalls is tried again.
+    retry: Vec<Option<Instant>>,
+    /// Views whose topics are not as they must be, and why.
+    blocked: BTreeMap<String, String>,
+    /// Views that do not go with the state they have, and why.
+    unfit: BTreeMap<String, String>,
+}
+
+impl<'m> Session<'_, 'm> {
+    fn work(&mut self, admin: &Admin) -> Result<(), Trouble> {
+        loop {
+            if self.shared.is_stopping() || self.shared.views.number() != self.number {
+                self.commit()?;
+                return Ok(());
+            }
+            if self.look.is_some_and(|at| at <= Instant::now()) {
+                let (now, blocked) = runnable(&self.shared.views.current(), admin)?;
+                self.blocked = blocked;
+                self.tell_blocked();
+                if now.len() != self.views.len() {
+                    self.commit()?;
+                    return Ok(());
+                }
+                self.look = Some(Instant::now() + LOOK);
+            }
+            self.read()?;
+            while let Some(moved) = self.member.next_moved() {
+                self.moved(moved)?;
+            }
+            self.process()?;
+            if self.due_in() == Some(Duration::ZERO) {
+                self.commit()?;
+            }
+            self.publish();
+        }
+    }
+
+    fn due_in(&self) -> Option<Duration> {
+        let opened = self.opened?;
+        if self.writer.sent() >= FULL {
+            return Some(Duration::ZERO);
+        }
+        Some(self.shared.config.commit_interval.saturating_sub(opened.elapsed()))
+    }
+
+    /// Takes in what there is, waiting for the first record no longer than until something else is due.
+    fn read(&mut self) -> Result<(), Trouble> {
+        let most = if self.resting { SHORT } else { IDLE };
+        let mut wait = self.due_in().map_or(most, |due| due.min(most));
+        if self.busy() {
+            wait = Duration::ZERO;
+        }
+        let mut last: Option<usize> = None;
+        for _ in 0..READ {
+            let Some(record) = self.member.poll(wait)? else { break };
+            wait = Duration::ZERO;
+            let place = match last {
+                Some(place) if self.sources[place].buffer.back().is_some_and(|known| known.is_of(&record)) => place,
+                _ => match self.places.get(record.topic()).and_then(|at| at.get(&record.partition())) {
+                    Some(place) => *place,
+                    None => continue,
+                },
+            };
+            last = Some(place);
+            self.sources[place].push(record);
+        }
+        let standings = self.member.standings();
+        for standing in standings {
+            let place = self.places.get(&standing.topic).and_then(|at| at.get(&standing.partition));
+            let Some(source) = place.and_then(|place| self.sources.get_mut(*place)) else { continue };
+            source.lag = (standing.end - source.next.max(standing.fetched)).max(0);
+            if standing.taken && standing.fetched >= standing.end && standing.fetched >= 0 {
+                source.empty_to = standing.fetched;
+            }
+        }
+        self.throttle()
+    }
+
+    /// Whether a task could go on without another record.
+    fn busy(&self) -> bool {
+        !self.resting && self.sources.iter().any(|source| !source.buffer.is_empty())
+    }
+
+    /// Tells the client to stop reading partitions that nobody takes from fast enough, and to go on.
+    fn throttle(&mut self) -> Result<(), Trouble> {
+        let (mut stop, mut go) = (Vec::new(), Vec::new());
+        for source in &mut self.sources {
+            let full = source.buffer.len() > BUFFER.0 || source.bytes > BUFFER.1;
+            let low = source.buffer.len() < BUFFER.0 / 2 && source.bytes < BUFFER.1 / 2;
+            if full && !source.paused {
+                source.paused = true;
+                stop.push((source.topic.as_str(), source.partition));
+            } else if low && source.paused {
+                source.paused = false;
+                go.push((source.topic.as_str(), source.partition));
+            }
+        }
+        self.member.pause(&stop, true)?;
+        Ok(self.member.pause(&go, false)?)
+    }
+
+    fn moved(&mut self, moved: Moved) -> Result<(), Trouble> {
+        match moved {
+            Moved::Revoked { lost } => {
+                if !lost {
+                    self.commit()?;
+                }
+                self.drop_tasks();
+                if lost {
+                    return Err(Trouble::State("the partitions were lost to another member".to_owned()));
+                }
+                Ok(self.member.give_back()?)
+            }
+            Moved::Assigned(list) => self.take(&list),
+        }
+    }
+
+    fn tell_blocked(&self) {
+        let all = self.blocked.iter().chain(&self.unfit).map(|(view, reason)| (view.clone(), reason.clone()));
+        self.shared.board.set_blocked(self.worker, all.collect());
+    }
+
+    fn drop_tasks(&mut self) {
+        self.tasks.clear();
+        self.sources.clear();
+        self.places.clear();
+        self.retry.clear();
+        self.published = None;
+    }
+
+    /// Makes a task of every view for every partition that all of its inputs were given of, brings its state up to date,
+    /// and reads on from where it stands.
+    fn take(&mut self, list: &[(String, i32)]) -> Result<(), Trouble> {
+        self.drop_tasks();
+        let mut owned: HashMap<&str, Vec<i32>> = HashMap::new();
+        for (topic, partition) in list {
+            owned.entry(topic).or_default().push(*partition);
+        }
+        let views = self.views.clone();
+        let mut wanted = Vec::new();
+        for (view, partitions) in &views {
+            for partition in 0..*partitions {
+                let all =
+                    view.plan.inputs.iter().all(|input| {
+                        owned.get(&*input.topic).is_some_and(|partitions| partitions.contains(&partition))
+                    });
+                if all {
+                    wanted.push((view, partition));
+                }
+            }
+        }
+        tracing::info!(worker = self.worker, partitions = list.len(), tasks = wanted.len(), "partitions assigned");
+        self.unfit.clear();
+        for (view, partition) in wanted {
+            if self.shared.is_stopping() {
+                break;
+            }
+            let name = format!("{}.{}-{partition}", self.cluster, view.changelog());
+            let mut store = self.shared.folder.store(&name)?;
+            self.shared.board.set_waits(self.worker, Some(format!("state of view {} is being restored", view.id)));
+            let restored = restore(
+                &self.shared.config.cluster,
+                &self.shared.folder,
+                &mut store,
+                &view.changelog(),
+                partition,
+                &|| {
+                    // Nothing is assigned yet, so that this only tells the group that the member lives.
+                    drop(self.member.poll(Duration::ZERO));
+                },
+            )?;
+            if restored > 0 {
+                tracing::info!(view = view.id, partition, entries = restored, "state restored");
+                self.shared.board.add_restored(&view.id, restored);
+            }
+            let sources: Vec<usize> =
+                view.plan.inputs.iter().map(|input| self.source(&input.topic, partition)).collect();
+            match Working::new(view, partition, store, &sources, &self.shared.registry) {
+                Ok(task) => self.tasks.push(task),
+                Err(reason) => drop(self.unfit.insert(view.id.clone(), reason)),
+            }
+        }
+        self.shared.board.set_waits(self.worker, None);
+        self.tell_blocked();
+        self.retry = vec![None; self.tasks.len()];
+        // Each partition from where the task stands that is furthest back.
+        let mut from: Vec<Option<i64>> = vec![None; self.sources.len()];
+        for cursor in self.tasks.iter().flat_map(|task| &task.cursors) {
+            let at = &mut from[cursor.source];
+            *at = Some(at.map_or(cursor.next, |known| known.min(cursor.next)));
+        }
+        let mut positions = Vec::new();
+        for (source, from) in self.sources.iter_mut().zip(from) {
+            let Some(from) = from else { continue };
+            source.next = from;
+            positions.push((source.topic.as_str(), source.partition, (from > 0).then_some(from)));
+        }
+        Ok(self.member.read_from(&positions)?)
+    }
+
+    fn source(&mut self, topic: &str, partition: i32) -> usize {
+        let next = self.sources.len();
+        let place = *self.places.entry(topic.to_owned()).or_default().entry(partition).or_insert(next);
+        if place == next {
+            self.sources.push(Incomings::new(topic, partition));
+        }
+        place
+    }
+
+    /// Lets every task do what it can.
+    fn process(&mut self) -> Result<(), Trouble> {
+        self.resting = false;
+        let max_idle = self.shared.config.max_idle;
+        for (task, retry) in self.tasks.iter_mut().zip(&mut self.retry) {
+            if retry.is_some_and(|at| at > Instant::now()) {
+                self.resting = true;
+                continue;
+            }
+            for _ in 0..TURN {
+                let chosen = task.choose(&self.sources, max_idle);
+                let step = match chosen {
+                    Ok(None) => Step::Rests,
+                    Err(reason) => Step::Stalls(reason),
+                    Ok(Some(input)) => {
+                        // Begun with the first thing to do: none is ever committed empty.
+                        if self.opened.is_none() {
+                            self.writer.begin().map_err(|error| fenced(error, &self.name))?;
+                            self.opened = Some(Instant::now());
+                        }
+                        task.step(input, &self.sources, &mut self.writer)?
+                    }
+                };
+                match step {
+                    Step::Took => {
+                        *retry = None;
+                        task.stalled = None;
+                    }
+                    Step::Rests => {
+                        self.resting |= task.has_something(&self.sources);
+                        break;
+                    }
+                    Step::Stalls(reason) => {
+                        task.stalled = Some(reason);
+                        *retry = Some(Instant::now() + STALL);
+                        self.resting = true;
+                        break;
+                    }
+                }
+            }
+        }
+        // What every task has used is let go.
+        let mut used: Vec<u64> = vec![u64::MAX; self.sources.len()];
+        for cursor in self.tasks.iter().flat_map(|task| &task.cursors) {
+            used[cursor.source] = used[cursor.source].min(cursor.at);
+        }
+        for (source, used) in self.sources.iter_mut().zip(used) {
+            source.let_go(used);
+        }
+        Ok(())
+    }
+
+    /// Commits output, state and positions together; then the local stores follow.
+    fn commit(&mut self) -> Result<(), Trouble> {
+        if self.opened.is_none() {
+            return Ok(());
+        }
+        if !self.tasks.iter().any(|task| task.touched) {
+            // A task that was to have something stalled instead: there is nothing to commit.
+            self.writer.abort().map_err(|error| fenced(error, &self.name))?;
+            self.opened = None;
+            return Ok(());
+        }
+        let mut last = Vec::new();
+        for (index, task) in self.tasks.iter_mut().enumerate().filter(|(_, task)| task.touched) {
+            task.log(&mut self.writer)?;
+            last.push((index, self.writer.sent() - 1));
+        }
+        let mut positions: Vec<Option<i64>> = vec![None; self.sources.len()];
+        for cursor in self.tasks.iter().flat_map(|task| &task.cursors) {
+            let at = &mut positions[cursor.source];
+            *at = Some(at.map_or(cursor.next, |known| known.min(cursor.next)));
+        }
+        let positions: Vec<(&str, i32, i64)> = (self.sources.iter().zip(&positions))
+            .filter_map(|(source, at)| Some((source.topic.as_str(), source.partition, (*at)?)))
+            .collect();
+        self.writer.send_positions(self.member, &positions).map_err(|error| fenced(error, &self.name))?;
+        let written = self.writer.commit().map_err(|error| fenced(error, &self.name))?;
+        self.opened = None;
+        let at_ms = now_ms();
+        let mut commit = self.shared.folder.commit();
+        for (index, sent) in last {
+            let task = &mut self.tasks[index];
+            let next = written.get(sent).map_or(0, |(_, offset)| offset + 1);
+            commit.add(&mut task.store, Position { next, at_ms });
+            self.shared.board.add(&task.view.id, &std::mem::take(&mut task.counts));
+            task.touched = false;
+        }
+        Ok(commit.write()?)
+    }
+
+    fn publish(&mut self) {
+        if self.published.is_some_and(|at| at.elapsed() < PUBLISH) {
+            return;
+        }
+        self.published = Some(Instant::now());
+        let mut tasks: BTreeMap<String, Vec<TaskStatus>> = BTreeMap::new();
+        for task in &self.tasks {
+            let mut status = TaskStatus {
+                partition: task.partition,
+                worker: self.worker,
+                lag: 0,
+                waits: task.stalled.clone(),
+                positions: BTreeMap::new(),
+            };
+            for cursor in &task.cursors {
+                let source = &self.sources[cursor.source];
+                status.lag += source.lag + (source.first + source.buffer.len() as u64).saturating_sub(cursor.at) as i64;
+                status.positions.insert(source.topic.clone(), cursor.next);
+            }
+            tasks.entry(task.view.id.clone()).or_default().push(status);
+        }
+        self.shared.board.set_tasks(self.worker, tasks);
+    }
+}
+
+impl<'m> Incomings<'m> {
+    /// A partition of which nothing has come yet.
+    fn new(topic: &str, partition: i32) -> Incomings<'m> {
+        Incomings {
+            topic: topic.to_owned(),
+            partition,
+            buffer: Default::default(),
+            first: 0,
+            bytes: 0,
+            next: 0,
+            paused: false,
+            empty_to: -1,
+            lag: 0,
+        }
+    }
+
+    fn push(&mut self, record: Incoming<'m>) {
+        // What was fetched before the positions were set may still come.
+        if record.offset() < self.next {
+            return;
+        }
+        self.next = record.offset() + 1;
+        self.bytes += record.value().map_or(0, <[u8]>::len);
+        self.buffer.push_back(record);
+    }
+
+    fn let_go(&mut self, used: u64) {
+        while self.first < used {
+            let Some(record) = self.buffer.pop_front() else { break };
+            self.bytes -= record.value().map_or(0, <[u8]>::len);
+            self.first += 1;
+        }
+    }
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}

@@ -1,0 +1,186 @@
+//! Routers die, partitions move, the local state is lost or an old copy of it, the broker goes away, all under load; what
+//! views write is then what one thread makes of the same logs, record for record.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use weir_testkit::wait_for;
+
+use crate::views::{DAWN, ENRICHED, HOURLY, LARGE, SPEND, customers, fill, orders};
+use crate::world::{CUSTOMERS, LONG, ORDERS, Router, World};
+
+const VIEWS: [&str; 4] = ["shop.large_orders", "shop.spend", "shop.hourly", "shop.enriched"];
+
+/// How often each fault strikes.
+fn rounds() -> u32 {
+    std::env::var("WEIR_TEST_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(4)
+}
+
+/// Orders come all the while that `faults` happen; then everything is read to its end and compared.
+fn under_load(faults: impl FnOnce(&mut World) -> Vec<Router>) {
+    let Some(mut world) = World::start() else { return };
+    // All customers before all orders: which of them an order finds must not hang on when it comes.
+    fill(&world, CUSTOMERS, &customers(0..300, DAWN - 1_000_000_000));
+    world.apply(&[LARGE, SPEND, HOURLY, ENRICHED]);
+    let (stop, sent) = (AtomicBool::new(false), AtomicI64::new(0));
+    let writing = Writing::new(&world);
+    let routers = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let from = sent.load(Ordering::Relaxed);
+                writing.write(from..from + 200);
+                sent.store(from + 200, Ordering::Relaxed);
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+        });
+        let stopping = Stop(&stop);
+        let routers = faults(&mut world);
+        drop(stopping);
+        routers
+    });
+    world.caught_up();
+    let mut made = 0;
+    for view in VIEWS {
+        made += world.check(view);
+    }
+    eprintln!(
+        "{} orders, {made} records of {} views, none lost, doubled or out of order",
+        sent.into_inner(),
+        VIEWS.len()
+    );
+    drop(routers);
+}
+
+/// Sets the flag even where a fault panics.
+struct Stop<'s>(&'s AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The writer of the load, apart from the world that the faults change.
+struct Writing {
+    kafka: weir_kafka::ClusterConfig,
+    schema: std::sync::Arc<weir_avro::Schema>,
+    id: u32,
+}
+
+impl Writing {
+    fn new(world: &World) -> Writing {
+        Writing { kafka: world.kafka.clone(), schema: world.products[0].schema.clone(), id: world.ids[ORDERS] }
+    }
+
+    fn write(&self, range: std::ops::Range<i64>) {
+        let mut writer = weir_kafka::Writer::open(&self.kafka, 10_000).unwrap();
+        for (token, (key, value, time)) in orders(range).into_iter().enumerate() {
+            let mut bytes = vec![0];
+            bytes.extend(self.id.to_be_bytes());
+            bytes.extend(weir_avro::from_json(&self.schema, &value.unwrap(), weir_avro::JsonForm::Plain).unwrap());
+            let out = weir_kafka::Outgoing {
+                topic: ORDERS,
+                key: Some(key.as_bytes()),
+                value: Some(&bytes),
+                timestamp: Some(time),
+                ..Default::default()
+            };
+            writer.send(&out, token).unwrap();
+        }
+        for delivery in writer.flush() {
+            delivery.result.unwrap();
+        }
+    }
+}
+
+fn received(router: &Router) -> u64 {
+    let views = router.views();
+    views.as_array().unwrap().iter().filter_map(|view| view["total"]["received"].as_u64()).sum()
+}
+
+/// Lets a router work until it has committed something, and then for a moment that differs from round to round.
+fn work(router: &Router, round: u32) {
+    let before = received(router);
+    wait_for(LONG, "the router to commit something", || received(router) > before);
+    let until = Instant::now() + Duration::from_millis(u64::from(round * 37 % 150));
+    while Instant::now() < until {
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_router_is_killed_again_and_again() {
+    under_load(|world| {
+        for round in 0..rounds() {
+            let mut router = world.router("a");
+            work(&router, round);
+            router.process.kill();
+        }
+        vec![world.router("a")]
+    });
+}
+
+#[test]
+fn routers_come_and_go() {
+    under_load(|world| {
+        let first = world.router("a");
+        for round in 0..rounds() {
+            let mut second = world.router("b");
+            work(&second, round);
+            let mut third = world.router("c");
+            work(&third, round + 1);
+            if round % 2 == 0 {
+                second.process.kill();
+                third.process.terminate(LONG);
+            } else {
+                second.process.terminate(LONG);
+                third.process.kill();
+            }
+        }
+        vec![first]
+    });
+}
+
+#[test]
+fn the_local_state_is_lost_or_an_old_copy() {
+    under_load(|world| {
+        let folder = world.state.path().join("a");
+        let old = world.state.path().join("old");
+        for round in 0..rounds() {
+            let mut router = world.router("a");
+            work(&router, round);
+            router.process.kill();
+            match round % 3 {
+                0 => {
+                    drop(std::fs::remove_dir_all(&old));
+                    assert!(
+                        std::process::Command::new("cp").arg("-r").args([&folder, &old]).status().unwrap().success()
+                    );
+                }
+                1 => std::fs::remove_dir_all(&folder).unwrap(),
+                _ => {
+                    drop(std::fs::remove_dir_all(&folder));
+                    assert!(
+                        std::process::Command::new("cp").arg("-r").args([&old, &folder]).status().unwrap().success()
+                    );
+                }
+            }
+        }
+        vec![world.router("a")]
+    });
+}
+
+#[test]
+fn the_broker_stops_and_starts() {
+    under_load(|world| {
+        let router = world.router("a");
+        for round in 0..rounds().div_ceil(2) {
+            work(&router, round);
+            world.cluster.stop();
+            world.cluster.restart();
+            router.wait_ready();
+        }
+        work(&router, 0);
+        vec![router]
+    });
+}

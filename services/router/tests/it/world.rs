@@ -1,0 +1,400 @@
+//! A small shop: orders and customers, the views over them, and what is needed to look at it from outside.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use weir_avro::{FieldPath, JsonForm, Schema};
+use weir_contract::ContractRecord;
+use weir_kafka::{Admin, ClusterConfig, NewTopic, Outgoing, Read, ReadOptions, Reader, Record, Writer};
+use weir_testkit::kafka::Cluster;
+use weir_testkit::{Process, free_port, wait_for};
+use weir_view::order::{Head, Next, next};
+use weir_view::{Clock, Emit, Memory, Output, Plan, Relation, Task, ViewRecord, plan_all, read};
+
+pub const PARTITIONS: i32 = 3;
+pub const SECONDS: fn(u64) -> Duration = Duration::from_secs;
+pub const ORDERS: &str = "shop.orders";
+pub const CUSTOMERS: &str = "shop.customers";
+/// Long enough for a machine that does other things as well.
+pub const LONG: Duration = Duration::from_secs(90);
+
+/// Kafka, the registry, the two products and the views over them.
+pub struct World {
+    pub cluster: Cluster,
+    pub kafka: ClusterConfig,
+    pub admin: Admin,
+    pub registry_port: u16,
+    pub registry: Option<Process>,
+    pub products: Vec<Relation>,
+    pub plans: BTreeMap<String, Plan>,
+    pub ids: BTreeMap<String, u32>,
+    pub state: TempDir,
+}
+
+fn fixture(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)).unwrap()
+}
+
+/// A binary of the workspace, which `cargo test --workspace` builds beside the tests.
+fn binary(name: &str) -> PathBuf {
+    let path = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join(name);
+    assert!(path.exists(), "{name} is not built; run cargo build --bins first");
+    path
+}
+
+fn product(name: &str, schema: &str, table: bool, time: &str) -> Relation {
+    Relation {
+        name: name.to_owned(),
+        topic: name.to_owned(),
+        table,
+        key: vec!["customer_id".to_owned()],
+        text_key: true,
+        event_time: Some(FieldPath::parse(time)),
+        partitions: Some(PARTITIONS as u32),
+        schema: Arc::new(Schema::parse(&fixture(schema)).unwrap()),
+        personal: if table { [("name".to_owned(), "personal".to_owned())].into() } else { BTreeMap::new() },
+        personal_key: false,
+    }
+}
+
+impl World {
+    /// Starts Kafka and the registry, with the two products; `None`, after saying so, where Kafka cannot run.
+    pub fn start() -> Option<World> {
+        let cluster = Cluster::start_with(&[("group.min.session.timeout.ms", "1000")])?;
+        let kafka = ClusterConfig::new::<&str, &str>(&cluster.bootstrap(), []).unwrap();
+        let admin = Admin::new(&kafka).unwrap();
+        let mut world = World {
+            cluster,
+            kafka,
+            admin,
+            registry_port: free_port(),
+            registry: None,
+            products: vec![
+                product(ORDERS, "Order.avsc", false, "ordered_at"),
+                product(CUSTOMERS, "Customer.avsc", true, "changed_at"),
+            ],
+            plans: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            state: TempDir::new().unwrap(),
+        };
+        world.topic(ORDERS, "delete");
+        world.topic(CUSTOMERS, "compact");
+        world.admin.create_topic(&NewTopic::new("weir.views", 1).set("cleanup.policy", "compact")).unwrap();
+        world.start_registry();
+        for (topic, schema) in [(ORDERS, "Order.avsc"), (CUSTOMERS, "Customer.avsc")] {
+            world.register(topic, &fixture(schema));
+        }
+        Some(world)
+    }
+
+    fn topic(&self, name: &str, policy: &str) {
+        let new = NewTopic::new(name, PARTITIONS).set("retention.ms", "-1").set("cleanup.policy", policy);
+        self.admin.create_topic(&new).unwrap();
+    }
+
+    pub fn start_registry(&mut self) {
+        let mut command = Command::new(binary("schema-registry"));
+        command.args(["--kafka", &self.cluster.bootstrap(), "--listen", &format!("127.0.0.1:{}", self.registry_port)]);
+        self.registry = Some(Process::spawn(&mut command).unwrap());
+        let port = self.registry_port;
+        wait_for(LONG, "the registry to answer", || get(port, "/subjects").is_some_and(|(code, _)| code == 200));
+    }
+
+    pub fn register(&mut self, topic: &str, schema: &str) -> u32 {
+        let body = json!({ "schema": schema }).to_string();
+        let path = format!("/subjects/{topic}-value/versions");
+        let (code, answer) = http(self.registry_port, "POST", &path, &body).unwrap();
+        assert_eq!(code, 200, "{answer}");
+        let id = serde_json::from_str::<Value>(&answer).unwrap()["id"].as_u64().unwrap() as u32;
+        self.ids.insert(topic.to_owned(), id);
+        id
+    }
+
+    /// Applies views, as `weir apply` does: topics, schemas, records.
+    pub fn apply(&mut self, texts: &[&str]) {
+        let contracts: Vec<Option<&str>> = vec![None; texts.len()];
+        self.apply_with(texts, &contracts);
+    }
+
+    /// The same, with the contracts of what they write.
+    pub fn apply_with(&mut self, texts: &[&str], contracts: &[Option<&str>]) {
+        let files: Vec<_> = texts
+            .iter()
+            .map(|text| {
+                let (file, found) = read(text, "test.view.yaml");
+                file.unwrap_or_else(|| panic!("{found:?}"))
+            })
+            .collect();
+        let (plans, found) = plan_all(self.products.clone(), &files);
+        assert_eq!(found, [], "{texts:?}");
+        for (((file, plan), text), contract) in files.iter().zip(plans).zip(texts).zip(contracts) {
+            let plan = plan.unwrap();
+            let topic = plan.output.topic.clone();
+            self.topic(&topic, if plan.output.table { "compact" } else { "delete" });
+            self.topic(&format!("{topic}.quarantine"), "delete");
+            self.topic(&format!("{topic}.changelog"), "compact");
+            self.register(&topic, &plan.schema.to_string());
+            let contract = contract.map(|text| ContractRecord {
+                id: file.options.id.clone(),
+                version: "1.0.0".to_owned(),
+                contract: text.to_owned(),
+                schemas: [("view".to_owned(), plan.schema.to_string())].into(),
+            });
+            let record = ViewRecord {
+                id: file.options.id.clone(),
+                version: file.version.clone(),
+                generation: 1,
+                text: (*text).to_owned(),
+                inputs: plan.inputs.clone(),
+                contract,
+            };
+            self.publish(&record.id, Some(record.to_json().as_bytes()));
+            self.plans.insert(record.id, plan);
+        }
+    }
+
+    pub fn publish(&self, id: &str, value: Option<&[u8]>) {
+        let mut writer = Writer::open(&self.kafka, 10).unwrap();
+        let out = Outgoing { topic: "weir.views", key: Some(id.as_bytes()), value, ..Outgoing::default() };
+        writer.write(&out).unwrap();
+    }
+
+    /// Writes records to a topic: key, value as JSON or a tombstone, time. Keys choose their partitions.
+    pub fn write<'r>(&self, topic: &str, records: impl IntoIterator<Item = (&'r str, Option<Value>, i64)>) {
+        let schema = self.products.iter().find(|p| p.topic == topic).unwrap().schema.clone();
+        let mut writer = Writer::open(&self.kafka, 50_000).unwrap();
+        for (token, (key, value, time)) in records.into_iter().enumerate() {
+            let value = value.map(|value| self.encode(topic, &schema, &value));
+            let out = Outgoing {
+                topic,
+                key: Some(key.as_bytes()),
+                value: value.as_deref(),
+                timestamp: Some(time),
+                ..Outgoing::default()
+            };
+            writer.send(&out, token).unwrap();
+        }
+        for delivery in writer.flush() {
+            delivery.result.unwrap();
+        }
+    }
+
+    pub fn encode(&self, topic: &str, schema: &Schema, value: &Value) -> Vec<u8> {
+        let mut bytes = vec![0];
+        bytes.extend(self.ids[topic].to_be_bytes());
+        bytes.extend(weir_avro::from_json(schema, value, JsonForm::Plain).unwrap());
+        bytes
+    }
+
+    /// Starts a router and waits until it is ready.
+    pub fn router(&self, instance: &str) -> Router {
+        let router = self.router_unready(instance, &self.state.path().join(instance));
+        router.wait_ready();
+        router
+    }
+
+    /// Starts a router and waits until it answers, ready or not.
+    pub fn router_unready(&self, instance: &str, state: &Path) -> Router {
+        let port = free_port();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_router"));
+        command.args(["--kafka", &self.cluster.bootstrap()]);
+        command.args(["--registry", &format!("http://127.0.0.1:{}", self.registry_port)]);
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--instance", instance]);
+        command.arg("--state").arg(state);
+        command.args(["--session-timeout-ms", "2000", "--log", "warn", "--workers", "1"]);
+        let process = Process::spawn(&mut command).unwrap();
+        wait_for(LONG, "the router to answer", || get(port, "/health/live").is_some());
+        Router { process, port }
+    }
+
+    /// Everything committed in a topic, partition by partition.
+    pub fn read(&self, topic: &str) -> Vec<Vec<Record>> {
+        let mut reader = Reader::open(&self.kafka, topic, ReadOptions::default()).unwrap();
+        let mut partitions: Vec<Vec<Record>> = vec![Vec::new(); PARTITIONS as usize];
+        loop {
+            match reader.next(SECONDS(10)).unwrap() {
+                Read::Record(record) => partitions[record.partition as usize].push(record),
+                Read::CaughtUp => return partitions,
+                Read::Idle => panic!("the reader of {topic} does not get to the end: {:?}", reader.positions()),
+            }
+        }
+    }
+
+    /// What the operators of a view make of the logs of its inputs, partition by partition: key, datum, time.
+    pub fn oracle(&self, view: &str) -> Vec<Vec<Made>> {
+        let plan = &self.plans[view];
+        let inputs: Vec<Vec<Vec<Record>>> = plan.inputs.iter().map(|input| self.read(&input.topic)).collect();
+        let run = |partition: usize| {
+            let logs: Vec<&[Record]> = inputs.iter().map(|input| input[partition].as_slice()).collect();
+            run(plan, &mut plan.task().unwrap(), &logs)
+        };
+        (0..PARTITIONS as usize).map(run).collect()
+    }
+
+    /// What a view wrote, partition by partition: key, datum, time.
+    pub fn written(&self, view: &str) -> Vec<Vec<Made>> {
+        let topic = &self.plans[view].output.topic;
+        let id = self.ids[topic];
+        let made = |record: Record| {
+            let value = record.value.map(|value| {
+                assert_eq!(value[..5], [&[0][..], &id.to_be_bytes()].concat(), "the frame");
+                value[5..].to_vec()
+            });
+            (record.key, value, record.timestamp.millis().unwrap())
+        };
+        self.read(topic).into_iter().map(|records| records.into_iter().map(made).collect()).collect()
+    }
+
+    /// Waits until a view has read everything there is in its inputs, whoever runs it.
+    pub fn caught_up(&self) {
+        let topics: std::collections::BTreeSet<&str> =
+            self.plans.values().flat_map(|plan| plan.inputs.iter().map(|input| &*input.topic)).collect();
+        wait_for(LONG, "the router to read everything", || {
+            topics.iter().all(|topic| {
+                let lag = self.admin.lag("weir.router", topic);
+                lag.is_ok_and(|lag| lag.len() == PARTITIONS as usize && lag.values().all(|behind| *behind == 0))
+            })
+        });
+    }
+
+    /// What a view wrote is what its operators make of the same logs, in the same order, each once.
+    #[track_caller]
+    pub fn check(&self, view: &str) -> usize {
+        let (oracle, written) = (self.oracle(view), self.written(view));
+        for (partition, (expect, found)) in oracle.iter().zip(&written).enumerate() {
+            let differs = expect.iter().zip(found).position(|(a, b)| a != b);
+            assert!(
+                differs.is_none() && expect.len() == found.len(),
+                "view {view}, partition {partition}: {} expected, {} found, the first that differs {differs:?}: {:?} {:?}",
+                expect.len(),
+                found.len(),
+                differs.map(|i| &expect[i]),
+                differs.map(|i| &found[i])
+            );
+        }
+        written.iter().map(Vec::len).sum()
+    }
+
+    /// The `order_id` of everything a stream wrote.
+    pub fn orders_in(&self, view: &str) -> Vec<String> {
+        let schema = &self.plans[view].output.schema;
+        let id = |value: &[u8]| {
+            weir_avro::to_json(schema, value, JsonForm::Plain).unwrap()["order_id"].as_str().unwrap().to_owned()
+        };
+        self.written(view).into_iter().flatten().map(|(_, value, _)| id(&value.unwrap())).collect()
+    }
+
+    /// The newest row of each key of what a view wrote, as JSON.
+    pub fn table(&self, view: &str) -> BTreeMap<String, Value> {
+        let schema = &self.plans[view].output.schema;
+        let mut table = BTreeMap::new();
+        for (key, value, _) in self.written(view).into_iter().flatten() {
+            let key = String::from_utf8(key.unwrap()).unwrap();
+            match value {
+                Some(value) => table.insert(key, weir_avro::to_json(schema, &value, JsonForm::Plain).unwrap()),
+                None => table.remove(&key),
+            };
+        }
+        table
+    }
+}
+
+/// Key, datum and time of an output.
+pub type Made = (Option<Vec<u8>>, Option<Vec<u8>>, i64);
+
+struct Collected(Vec<Made>);
+
+impl Emit for Collected {
+    fn emit(&mut self, output: Output<'_>) {
+        self.0.push((output.key.map(<[u8]>::to_vec), output.value.map(<[u8]>::to_vec), output.time));
+    }
+}
+
+/// One thread over whole logs, in the order of event time.
+fn run(plan: &Plan, task: &mut Task, logs: &[&[Record]]) -> Vec<Made> {
+    let (mut state, mut out) = (Memory::default(), Collected(Vec::new()));
+    let mut at = vec![0; logs.len()];
+    let mut clocks: Vec<Option<Clock>> = plan.inputs.iter().map(|input| Clock::of(input)).collect();
+    loop {
+        let mut heads = Vec::new();
+        for (i, log) in logs.iter().enumerate() {
+            let time = log.get(at[i]).map(|record| {
+                let own = record.timestamp.millis().unwrap();
+                let datum = record.value.as_ref().and_then(|value| value.get(5..));
+                clocks[i].as_mut().zip(datum).and_then(|(clock, datum)| clock.time_of(datum)).unwrap_or(own)
+            });
+            heads.push(Head { time, lag: false });
+        }
+        let Next::Take(input) = next(&heads, true) else { return out.0 };
+        let record = &logs[input][at[input]];
+        at[input] += 1;
+        let shown = weir_view::Record {
+            key: record.key.as_deref(),
+            value: record.value.as_ref().map(|value| &value[5..]),
+            time: heads[input].time.unwrap(),
+            partition: record.partition,
+            offset: record.offset,
+            headers: &[],
+        };
+        drop(task.process(input, &shown, &mut state, &mut out));
+    }
+}
+
+/// A running router process.
+pub struct Router {
+    pub process: Process,
+    pub port: u16,
+}
+
+impl Router {
+    pub fn wait_ready(&self) {
+        wait_for(LONG, "the router to be ready", || {
+            get(self.port, "/health/ready").is_some_and(|(code, _)| code == 200)
+        });
+    }
+
+    pub fn ready(&self) -> (u16, String) {
+        get(self.port, "/health/ready").unwrap()
+    }
+
+    pub fn views(&self) -> Value {
+        serde_json::from_str(&get(self.port, "/views").unwrap().1).unwrap()
+    }
+
+    pub fn view(&self, id: &str) -> Value {
+        let views = self.views();
+        views.as_array().unwrap().iter().find(|view| view["id"] == id).cloned().unwrap_or(Value::Null)
+    }
+
+    pub fn metrics(&self) -> String {
+        get(self.port, "/metrics").unwrap().1
+    }
+}
+
+fn get(port: u16, path: &str) -> Option<(u16, String)> {
+    http(port, "GET", path, "")
+}
+
+/// One HTTP/1.0 exchange, so that the tests need no client library.
+pub fn http(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(SECONDS(10))).ok()?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/vnd.schemaregistry.v1+json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let code = head.split(' ').nth(1)?.parse().ok()?;
+    Some((code, body.to_owned()))
+}
