@@ -15,7 +15,7 @@ use rdkafka::admin::{
     TopicReplication,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::Error;
@@ -79,6 +79,8 @@ pub struct Admin {
     config: ClusterConfig,
     client: AdminClient<Quiet>,
     reader: BaseConsumer<Quiet>,
+    /// As `reader`, but it sees what is not decided yet.
+    early: BaseConsumer<Quiet>,
     timeout: Duration,
 }
 
@@ -93,6 +95,10 @@ impl Admin {
             client: config.client(&[], &[]).create_with_context(Quiet::default()).map_err(make)?,
             reader: config
                 .reader("weir-admin", "read_committed")
+                .create_with_context(Quiet::default())
+                .map_err(make)?,
+            early: config
+                .reader("weir-admin", "read_uncommitted")
                 .create_with_context(Quiet::default())
                 .map_err(make)?,
             config: config.clone(),
@@ -116,6 +122,19 @@ impl Admin {
             .fetch_metadata(Some(NO_TOPIC), self.timeout)
             .map(drop)
             .map_err(|e| Error::of("reach the cluster", &e))
+    }
+
+    /// Two ends of a partition: of what is decided (the last stable offset), and of all there is (the high watermark).
+    /// Between them lie records of transactions that are neither committed nor aborted yet.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTopic`], [`Error::Unavailable`] or [`Error::Refused`].
+    pub fn stable_end(&self, topic: &str, partition: i32) -> Result<(i64, i64), Error> {
+        let failed = |e: KafkaError| Error::of(format!("read the end of topic {topic}"), &e);
+        // This one first: what is decided meanwhile then makes the two equal, and never the first one larger.
+        let (_, end) = self.early.fetch_watermarks(topic, partition, self.timeout).map_err(failed)?;
+        let (_, stable) = self.reader.fetch_watermarks(topic, partition, self.timeout).map_err(failed)?;
+        Ok((stable.min(end), end))
     }
 
     /// The id of the cluster, which tells it from every other (KIP-78).

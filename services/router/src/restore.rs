@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use weir_kafka::{ClusterConfig, Error, Read, ReadOptions, Reader, Record, Start, Until};
+use weir_kafka::{Admin, ClusterConfig, Error, Read, ReadOptions, Reader, Record, Start, Until};
 use weir_state::{Folder, Position, Store};
 
 use crate::task::Trouble;
@@ -15,21 +15,32 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// is no longer said, and an older copy would keep it for ever.
 pub const TOMBSTONES: Duration = Duration::from_hours(6 * 24);
 
+/// The changelog of one task.
+pub struct Changelog<'c> {
+    /// Asked for its ends.
+    pub admin: &'c Admin,
+    /// The cluster it is in.
+    pub cluster: &'c ClusterConfig,
+    /// The topic.
+    pub topic: &'c str,
+    /// The partition.
+    pub partition: i32,
+}
+
 /// Follows the changelog from where the store stands to its end. Returns how many entries that took.
 ///
 /// A store that stands behind the end belongs to another changelog, and one that is too old cannot be brought up to
-/// date: both are filled from the beginning. `alive` is called all the while.
+/// date: both are filled from the beginning. `alive` is called all the while, and ends it with `false`.
 ///
 /// # Errors
 /// [`Trouble::Kafka`] while the cluster is away, [`Trouble::State`].
 pub fn restore(
-    cluster: &ClusterConfig,
+    changelog: &Changelog<'_>,
     folder: &Folder,
     store: &mut Store,
-    changelog: &str,
-    partition: i32,
-    alive: &dyn Fn(),
+    alive: &dyn Fn() -> bool,
 ) -> Result<u64, Trouble> {
+    let Changelog { topic, partition, .. } = *changelog;
     store.discard();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
     if store.position().is_some_and(|at| now - at.at_ms > TOMBSTONES.as_millis() as i64) {
@@ -39,28 +50,22 @@ pub fn restore(
         );
         store.clear()?;
     }
-    let open = |from: i64| {
-        let options = ReadOptions {
-            start: Start::Offsets([(partition, from)].into()),
-            until: Until::End,
-            partitions: Some(vec![partition]),
-            uncommitted: false,
-        };
-        Reader::open(cluster, changelog, options)
-    };
-    let from = store.position().map_or(0, |at| at.next);
-    let mut reader = open(from)?;
-    let end = reader.ends().get(&partition).copied().unwrap_or(0);
-    if from > end {
-        tracing::warn!(
-            store = store.name(),
-            from,
-            end,
-            "the local state is of another changelog, it is restored whole"
-        );
+    let end = decided(changelog, alive)?;
+    if store.position().is_some_and(|at| at.next > end) {
+        tracing::warn!(store = store.name(), end, "the local state is of another changelog, it is restored whole");
         store.clear()?;
-        reader = open(0)?;
     }
+    let from = store.position().map_or(0, |at| at.next);
+    if from == end {
+        return Ok(0);
+    }
+    let options = ReadOptions {
+        start: Start::Offsets([(partition, from)].into()),
+        until: Until::End,
+        partitions: Some(vec![partition]),
+        uncommitted: false,
+    };
+    let mut reader = Reader::open(changelog.cluster, topic, options)?;
     let mut restored = 0;
     let mut chunk: Vec<Record> = Vec::new();
     let mut heard = Instant::now();
@@ -75,14 +80,14 @@ pub fn restore(
             Read::CaughtUp => {}
             Read::Idle if heard.elapsed() > PATIENCE => {
                 return Err(Trouble::Kafka(Error::Unavailable {
-                    action: format!("restore from topic {changelog}"),
+                    action: format!("restore from topic {topic}"),
                     reason: "it fell silent before its end".to_owned(),
                 }));
             }
             Read::Idle => {}
         }
-        if chunk.is_empty() || chunk.len() >= CHUNK {
-            alive();
+        if (chunk.is_empty() || chunk.len() >= CHUNK) && !alive() {
+            return Err(Trouble::State("stopping".to_owned()));
         }
         if chunk.len() >= CHUNK || (done && !chunk.is_empty()) {
             let next = chunk.last().map_or(0, |record| record.offset + 1);
@@ -94,7 +99,28 @@ pub fn restore(
             chunk.clear();
         }
         if done {
+            // Behind the last entry there may be markers: the next time nothing needs to be read for them.
+            if store.position().is_some_and(|at| at.next < end) {
+                let mut commit = folder.commit();
+                commit.load(store, std::iter::empty(), Position { next: end, at_ms: now })?;
+                commit.write()?;
+            }
             return Ok(restored);
         }
+    }
+}
+
+/// The end of the changelog, once every transaction in it is decided. The answer to a commit comes before its markers are
+/// written, so what the owner before has committed may not be visible yet; what it left open is aborted in time.
+fn decided(changelog: &Changelog<'_>, alive: &dyn Fn() -> bool) -> Result<i64, Trouble> {
+    loop {
+        let (stable, end) = changelog.admin.stable_end(changelog.topic, changelog.partition)?;
+        if stable == end {
+            return Ok(end);
+        }
+        if !alive() {
+            return Err(Trouble::State("stopping".to_owned()));
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }

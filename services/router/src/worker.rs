@@ -15,13 +15,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use weir_kafka::{Admin, Failure, Incoming, Membership, MembershipOptions, Moved, TransactionalWriter};
+use weir_kafka::{
+    Admin, Failure, Incoming, Membership, MembershipOptions, Moved, TransactionError, TransactionalWriter,
+};
 use weir_registry::Registry;
 use weir_state::{Folder, Position};
 
 use crate::board::{Board, TaskStatus};
 use crate::config::Config;
-use crate::restore::restore;
+use crate::restore::{Changelog, restore};
 use crate::task::{Incomings, Step, Trouble, Working};
 use crate::views::{Set, View, Views};
 
@@ -109,7 +111,7 @@ fn session(shared: &Shared, worker: usize) -> Result<(), Trouble> {
     let name = format!("{}.{}.{worker}", config.group, config.instance);
     // The producer first: becoming the owner of its id undoes what a predecessor left open.
     let timeout = config.session_timeout.mul_f64(TRANSACTION_SHARE);
-    let writer = TransactionalWriter::open(&config.cluster, &name, timeout).map_err(|error| fenced(error, &name))?;
+    let writer = TransactionalWriter::open(&config.cluster, &name, timeout)?;
     let options = MembershipOptions {
         group: config.group.clone(),
         instance: config.static_members.then(|| name.clone()),
@@ -192,15 +194,6 @@ fn partitions(view: &View, there: &BTreeMap<String, i32>) -> Result<i32, String>
     Ok(count)
 }
 
-fn fenced(error: weir_kafka::TransactionError, name: &str) -> Trouble {
-    if error.failure == Failure::Fenced {
-        return Trouble::Fatal(format!(
-            "fenced: another living process uses the transactional id {name}; give every router an instance name of its own"
-        ));
-    }
-    Trouble::Transaction(error)
-}
-
 struct Session<'s, 'm> {
     shared: &'s Shared,
     worker: usize,
@@ -231,6 +224,26 @@ struct Session<'s, 'm> {
 }
 
 impl<'m> Session<'_, 'm> {
+    /// The coordinator ends an epoch for two reasons: a newer owner, or a transaction that took too long. One that was
+    /// shorter than its timeout leaves only the first, and two that fence each other for ever would be the worst.
+    fn judge(&self, error: TransactionError) -> Trouble {
+        let timeout = self.shared.config.session_timeout.mul_f64(TRANSACTION_SHARE);
+        if error.failure == Failure::Fenced && self.opened.is_none_or(|opened| opened.elapsed() < timeout) {
+            let name = &self.name;
+            return Trouble::Fatal(format!(
+                "fenced: another living process uses the transactional id {name}; give every router an instance name of its own"
+            ));
+        }
+        Trouble::Transaction(error)
+    }
+
+    fn judged(&self, trouble: Trouble) -> Trouble {
+        match trouble {
+            Trouble::Transaction(error) => self.judge(error),
+            other => other,
+        }
+    }
+
     fn work(&mut self, admin: &Admin) -> Result<(), Trouble> {
         loop {
             if self.shared.is_stopping() || self.shared.views.number() != self.number {
@@ -249,9 +262,9 @@ impl<'m> Session<'_, 'm> {
             }
             self.read()?;
             while let Some(moved) = self.member.next_moved() {
-                self.moved(moved)?;
+                self.moved(moved, admin)?;
             }
-            self.process()?;
+            self.process().map_err(|trouble| self.judged(trouble))?;
             if self.due_in() == Some(Duration::ZERO) {
                 self.commit()?;
             }
@@ -323,7 +336,7 @@ impl<'m> Session<'_, 'm> {
         Ok(self.member.pause(&go, false)?)
     }
 
-    fn moved(&mut self, moved: Moved) -> Result<(), Trouble> {
+    fn moved(&mut self, moved: Moved, admin: &Admin) -> Result<(), Trouble> {
         match moved {
             Moved::Revoked { lost } => {
                 if !lost {
@@ -335,7 +348,7 @@ impl<'m> Session<'_, 'm> {
                 }
                 Ok(self.member.give_back()?)
             }
-            Moved::Assigned(list) => self.take(&list),
+            Moved::Assigned(list) => self.take(&list, admin),
         }
     }
 
@@ -354,7 +367,7 @@ impl<'m> Session<'_, 'm> {
 
     /// Makes a task of every view for every partition that all of its inputs were given of, brings its state up to date,
     /// and reads on from where it stands.
-    fn take(&mut self, list: &[(String, i32)]) -> Result<(), Trouble> {
+    fn take(&mut self, list: &[(String, i32)], admin: &Admin) -> Result<(), Trouble> {
         self.drop_tasks();
         let mut owned: HashMap<&str, Vec<i32>> = HashMap::new();
         for (topic, partition) in list {
@@ -382,17 +395,13 @@ impl<'m> Session<'_, 'm> {
             let name = format!("{}.{}-{partition}", self.cluster, view.changelog());
             let mut store = self.shared.folder.store(&name)?;
             self.shared.board.set_waits(self.worker, Some(format!("state of view {} is being restored", view.id)));
-            let restored = restore(
-                &self.shared.config.cluster,
-                &self.shared.folder,
-                &mut store,
-                &view.changelog(),
-                partition,
-                &|| {
-                    // Nothing is assigned yet, so that this only tells the group that the member lives.
-                    drop(self.member.poll(Duration::ZERO));
-                },
-            )?;
+            let at = Changelog { admin, cluster: &self.shared.config.cluster, topic: &view.changelog(), partition };
+            let alive = || {
+                // Nothing is assigned yet, so that this only tells the group that the member lives.
+                drop(self.member.poll(Duration::ZERO));
+                !self.shared.is_stopping()
+            };
+            let restored = restore(&at, &self.shared.folder, &mut store, &alive)?;
             if restored > 0 {
                 tracing::info!(view = view.id, partition, entries = restored, "state restored");
                 self.shared.board.add_restored(&view.id, restored);
@@ -434,13 +443,19 @@ impl<'m> Session<'_, 'm> {
     /// Lets every task do what it can.
     fn process(&mut self) -> Result<(), Trouble> {
         self.resting = false;
-        let max_idle = self.shared.config.max_idle;
+        let (max_idle, interval) = (self.shared.config.max_idle, self.shared.config.commit_interval);
+        let mut looks = 0_u32;
         for (task, retry) in self.tasks.iter_mut().zip(&mut self.retry) {
             if retry.is_some_and(|at| at > Instant::now()) {
                 self.resting = true;
                 continue;
             }
             for _ in 0..TURN {
+                looks += 1;
+                // Not at each record: a look at the clock costs as much as a small view.
+                if looks.is_multiple_of(64) && self.opened.is_some_and(|opened| opened.elapsed() >= interval) {
+                    break;
+                }
                 let chosen = task.choose(&self.sources, max_idle);
                 let step = match chosen {
                     Ok(None) => Step::Rests,
@@ -448,7 +463,7 @@ impl<'m> Session<'_, 'm> {
                     Ok(Some(input)) => {
                         // Begun with the first thing to do: none is ever committed empty.
                         if self.opened.is_none() {
-                            self.writer.begin().map_err(|error| fenced(error, &self.name))?;
+                            self.writer.begin()?;
                             self.opened = Some(Instant::now());
                         }
                         task.step(input, &self.sources, &mut self.writer)?
@@ -490,15 +505,20 @@ impl<'m> Session<'_, 'm> {
         }
         if !self.tasks.iter().any(|task| task.touched) {
             // A task that was to have something stalled instead: there is nothing to commit.
-            self.writer.abort().map_err(|error| fenced(error, &self.name))?;
+            self.writer.abort()?;
             self.opened = None;
             return Ok(());
         }
         let mut last = Vec::new();
+        let mut logged = Ok(());
         for (index, task) in self.tasks.iter_mut().enumerate().filter(|(_, task)| task.touched) {
-            task.log(&mut self.writer)?;
+            logged = task.log(&mut self.writer);
+            if logged.is_err() {
+                break;
+            }
             last.push((index, self.writer.sent() - 1));
         }
+        logged.map_err(|trouble| self.judged(trouble))?;
         let mut positions: Vec<Option<i64>> = vec![None; self.sources.len()];
         for cursor in self.tasks.iter().flat_map(|task| &task.cursors) {
             let at = &mut positions[cursor.source];
@@ -507,14 +527,15 @@ impl<'m> Session<'_, 'm> {
         let positions: Vec<(&str, i32, i64)> = (self.sources.iter().zip(&positions))
             .filter_map(|(source, at)| Some((source.topic.as_str(), source.partition, (*at)?)))
             .collect();
-        self.writer.send_positions(self.member, &positions).map_err(|error| fenced(error, &self.name))?;
-        let written = self.writer.commit().map_err(|error| fenced(error, &self.name))?;
+        self.writer.send_positions(self.member, &positions).map_err(|error| self.judge(error))?;
+        let written = self.writer.commit().map_err(|error| self.judge(error))?;
         self.opened = None;
         let at_ms = now_ms();
         let mut commit = self.shared.folder.commit();
         for (index, sent) in last {
             let task = &mut self.tasks[index];
-            let next = written.get(sent).map_or(0, |(_, offset)| offset + 1);
+            // Behind the last record lies the marker of its transaction, for nobody else writes there.
+            let next = written.get(sent).map_or(0, |(_, offset)| offset + 2);
             commit.add(&mut task.store, Position { next, at_ms });
             self.shared.board.add(&task.view.id, &std::mem::take(&mut task.counts));
             task.touched = false;

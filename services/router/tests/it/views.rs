@@ -127,9 +127,9 @@ fn what_views_write_is_what_their_operators_make_of_the_same_logs() {
     wait_for(LONG, "the overview to be complete", || world.table("shop.overview") == expect);
 
     // Live, after the history: a customer goes, an order comes.
-    world.write(CUSTOMERS, [("c1", None, DAWN + 900_000_000_000)]);
-    let order = json!({"order_id": "new", "customer_id": "c2", "cents": 7, "note": null, "ordered_at": DAWN + 900_000_000_001_i64});
-    world.write(ORDERS, [("c2", Some(order), DAWN + 900_000_000_001)]);
+    world.write(CUSTOMERS, [("c1", None, DAWN + 90_000_000_000)]);
+    let order = json!({"order_id": "new", "customer_id": "c2", "cents": 7, "note": null, "ordered_at": DAWN + 90_000_000_001_i64});
+    world.write(ORDERS, [("c2", Some(order), DAWN + 90_000_000_001)]);
     let before = spend["c2"]["orders"].as_i64().unwrap();
     wait_for(LONG, "the live changes", || {
         let (spend, overview) = (world.table("shop.spend"), world.table("shop.overview"));
