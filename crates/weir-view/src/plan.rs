@@ -2,7 +2,9 @@
 
 mod explode;
 mod group;
+mod join;
 mod lineage;
+mod names;
 mod schema;
 mod show;
 mod union;
@@ -12,13 +14,13 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 use weir_avro::Schema;
-use weir_expr::sql::{Binary, Expr, Kind, SqlType};
+use weir_expr::sql::{Expr, Kind, SqlType};
 use weir_expr::{ExprError, Pos};
 
 use crate::aggregate;
 use crate::projection::Projection;
 use crate::relation::Relation;
-use crate::sql::{How, Item, Query, Source};
+use crate::sql::{How, Query, Source};
 use crate::task::{Operator, Task};
 
 type Planned<T> = Result<T, ExprError>;
@@ -179,22 +181,9 @@ impl Planner<'_> {
         let tables: Vec<bool> = self.sources.iter().map(|(_, r)| r.table).collect();
         let sides: Vec<How> = query.joins.iter().map(|j| j.how).collect();
         let all_tables = tables.iter().all(|t| *t);
-        if joined {
-            if !all_tables && (tables[0] || tables[1..].iter().any(|t| !t)) {
-                return fail(
-                    query.joins[0].with.at,
-                    "a join is of tables, or of a stream in FROM with tables; joins of two streams are not part of the language yet",
-                );
-            }
-            if !all_tables && sides.contains(&How::Full) {
-                return fail(
-                    query.joins[0].with.at,
-                    "a stream joins tables with JOIN or LEFT JOIN; a full join needs tables on both sides",
-                );
-            }
-            for (i, join) in query.joins.iter().enumerate() {
-                self.on_keys(i + 1, &join.on)?;
-            }
+        let within = self.within()?;
+        for (i, join) in query.joins.iter().enumerate() {
+            self.on_keys(i + 1, &join.on)?;
         }
         let later_full = |i: usize| sides.iter().skip(i).any(|how| *how == How::Full);
         let nullable: Vec<bool> =
@@ -275,6 +264,20 @@ impl Planner<'_> {
                 }
             } else if let Some(e) = &query.partition {
                 return fail(e.at, "a join keeps its key; re-key it in a view of its own");
+            } else if let Some(within) = within {
+                let how = sides[0];
+                let says = format!(
+                    "{} of two streams within {} ms, {} ms of grace",
+                    match how {
+                        How::Inner => "join",
+                        How::Left => "left join",
+                        How::Full => "full join",
+                    },
+                    within.distance,
+                    within.grace
+                );
+                let state = "the records of both streams whose window is open, the stream time".to_owned();
+                (Operator::Within { how, within }, says, state)
             } else if all_tables {
                 let says = format!("merge of {} tables on the key", self.sources.len());
                 (Operator::Merge { sides, nullable }, says, "the newest row of each side for each key".to_owned())
@@ -343,7 +346,7 @@ impl Planner<'_> {
         let event_time = first
             .event_time
             .as_ref()
-            .filter(|_| !table)
+            .filter(|_| !table && within.is_none())
             .and_then(|path| renamed(&path.to_string()))
             .map(|n| weir_avro::FieldPath::parse(&n));
         let output = Relation {
@@ -383,183 +386,4 @@ impl Planner<'_> {
         };
         Ok((plan, task))
     }
-
-    /// The condition of a join: each field of the key equal to its counterpart in a relation before.
-    fn on_keys(&self, right: usize, on: &Expr) -> Planned<()> {
-        let relation = &self.sources[right].1;
-        let mut equal = BTreeSet::new();
-        let mut left_over = vec![on];
-        while let Some(e) = left_over.pop() {
-            match &e.kind {
-                Kind::Binary(Binary::And, two) => left_over.extend(two.iter()),
-                Kind::Binary(Binary::Eq, two) => {
-                    let (a, b) = (self.key_part(&two[0])?, self.key_part(&two[1])?);
-                    match (a, b) {
-                        (Some((s, i)), Some((t, j))) if i == j && (s == right) != (t == right) && s.max(t) == right => {
-                            equal.insert(i)
-                        }
-                        _ => {
-                            return fail(
-                                e.at,
-                                format!(
-                                    "a join is on the keys of both sides ({} of {}); re-key a stream with PARTITION BY in a view of its own",
-                                    relation.key.join(", "),
-                                    relation.name
-                                ),
-                            );
-                        }
-                    };
-                }
-                _ => return fail(e.at, "ON takes equalities of key fields, joined with AND"),
-            }
-        }
-        let whole = equal.contains(&usize::MAX);
-        if !whole && (relation.key.is_empty() || (0..relation.key.len()).any(|i| !equal.contains(&i))) {
-            return fail(
-                on.at,
-                format!("ON must name every field of the key of {}: {}", relation.name, relation.key.join(", ")),
-            );
-        }
-        if self.sources.iter().take(right + 1).any(|(_, r)| r.key.len() != relation.key.len() && !whole) {
-            return fail(on.at, "the keys of both sides have a different number of fields");
-        }
-        if self.sources[0].1.text_key != relation.text_key {
-            return fail(on.at, "one side has its key as text, the other as Avro; they never meet");
-        }
-        Ok(())
-    }
-
-    /// Which relation's key an expression is, and which field of it; `usize::MAX` for the whole key.
-    fn key_part(&self, e: &Expr) -> Planned<Option<(usize, usize)>> {
-        let Kind::Path(names) = &e.kind else { return Ok(None) };
-        if let [alias, name] = &names[..]
-            && name.eq_ignore_ascii_case("rowkey")
-        {
-            return Ok(self.sources.iter().position(|(s, _)| *s.alias == **alias).map(|i| (i, usize::MAX)));
-        }
-        let Kind::Path(names) = self.resolved(e)?.kind else { return Ok(None) };
-        let Some(source) = self.sources.iter().position(|(s, _)| *s.alias == *names[0]) else { return Ok(None) };
-        let path = names[1..].join(".");
-        Ok(self.sources[source].1.key.iter().position(|k| *k == path).map(|field| (source, field)))
-    }
-
-    /// The expression with every name leading from the root of the row.
-    fn resolved(&self, e: &Expr) -> Planned<Expr> {
-        let mut e = e.clone();
-        self.resolve(&mut e)?;
-        Ok(e)
-    }
-
-    fn resolve(&self, e: &mut Expr) -> Planned<()> {
-        let at = e.at;
-        if let Kind::Path(names) = &e.kind {
-            e.kind = self.name(names, at)?;
-            return Ok(());
-        }
-        e.inner_mut().into_iter().try_for_each(|inner| self.resolve(inner))
-    }
-
-    fn name(&self, names: &[Box<str>], at: Pos) -> Planned<Kind> {
-        let joined = self.sources.len() > 1;
-        let has = |r: &Relation, name: &str| r.fields().contains(&name);
-        let qualified = self.sources.iter().find_map(|(s, r)| {
-            let parts: Vec<&str> = s.name.split('.').collect();
-            let long = names.len() > parts.len() && names.iter().zip(&parts).all(|(a, b)| **a == **b);
-            match (names.len() > 1 && *s.alias == *names[0], long) {
-                (true, _) => Some((s, r, 1)),
-                (_, true) => Some((s, r, parts.len())),
-                _ => None,
-            }
-        });
-        if let Some((source, relation, used)) = qualified {
-            let rest = &names[used..];
-            if has(relation, &rest[0]) {
-                let alias = joined.then(|| source.alias.as_str().into());
-                return Ok(Kind::Path(alias.into_iter().chain(rest.iter().cloned()).collect()));
-            }
-            match rest[0].to_ascii_lowercase().as_str() {
-                "rowkey" => return Ok(Kind::RowKey),
-                "rowtime" => return Ok(Kind::RowTime),
-                _ if has(relation, &names[0]) => {}
-                _ => {
-                    return fail(
-                        at,
-                        format!(
-                            "{} has no field `{}`; it has {}",
-                            relation.name,
-                            rest[0],
-                            relation.fields().join(", ")
-                        ),
-                    );
-                }
-            }
-        }
-        let mut found = self.sources.iter().filter(|(_, r)| has(r, &names[0]));
-        match (found.next(), found.next()) {
-            (Some((source, _)), None) => {
-                let alias = joined.then(|| source.alias.as_str().into());
-                Ok(Kind::Path(alias.into_iter().chain(names.iter().cloned()).collect()))
-            }
-            (Some((a, _)), Some((b, _))) => {
-                fail(at, format!("`{0}` is a field of {1} and of {2}; write {1}.{0}", names[0], a.alias, b.alias))
-            }
-            (None, _) if self.query.window.is_some() && matches!(&*names[0], "window_start" | "window_end") => {
-                Ok(Kind::Path(names.into()))
-            }
-            (None, _) => {
-                let all: Vec<&str> = self.sources.iter().flat_map(|(_, r)| r.fields()).collect();
-                fail(at, format!("there is no field `{}`; there are {}", names[0], all.join(", ")))
-            }
-        }
-    }
-
-    /// The output fields by name.
-    fn columns(&self) -> Planned<Vec<(String, Expr)>> {
-        let mut columns: Vec<(String, Expr)> = Vec::new();
-        for item in &self.query.items {
-            let new = match item {
-                Item::One(e, alias) => {
-                    let name = match (alias, &e.kind) {
-                        (Some(alias), _) => alias.clone(),
-                        (None, Kind::Path(names)) => names.last().map(ToString::to_string).unwrap_or_default(),
-                        (None, Kind::Field(_, name)) => name.to_string(),
-                        _ => return fail(e.at, "this needs a name: add AS name"),
-                    };
-                    if !is_name(&name) {
-                        return fail(
-                            e.at,
-                            format!("`{name}` is no Avro name: letters, digits and `_`, not a digit first"),
-                        );
-                    }
-                    vec![(name, self.resolved(e)?)]
-                }
-                Item::All(of, at) => {
-                    let mut all = Vec::new();
-                    let wanted = |s: &Source| of.as_ref().is_none_or(|of| s.alias == *of || s.name == *of);
-                    for (source, relation) in self.sources.iter().filter(|(s, _)| wanted(s)) {
-                        for field in relation.fields() {
-                            let path = [source.alias.as_str(), field].map(Box::from).into();
-                            all.push((field.to_owned(), self.resolved(&Expr::new(*at, Kind::Path(path)))?));
-                        }
-                    }
-                    if all.is_empty() {
-                        return fail(*at, format!("`{}` is no relation of this query", of.as_deref().unwrap_or("*")));
-                    }
-                    all
-                }
-            };
-            for (name, e) in new {
-                if columns.iter().any(|(known, _)| *known == name) {
-                    return fail(e.at, format!("two output fields are called `{name}`; add AS to one"));
-                }
-                columns.push((name, e));
-            }
-        }
-        Ok(columns)
-    }
-}
-
-fn is_name(name: &str) -> bool {
-    name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }

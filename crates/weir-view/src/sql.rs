@@ -4,7 +4,10 @@
 mod select;
 #[cfg(test)]
 mod tests;
+mod within;
 mod words;
+
+use std::collections::BTreeMap;
 
 use sqlparser::ast as p;
 use sqlparser::ast::Spanned;
@@ -66,6 +69,17 @@ pub(crate) struct Join {
     pub how: How,
     pub with: Source,
     pub on: Expr,
+    /// How far apart in time the records of two streams meet.
+    pub within: Option<(Within, Pos)>,
+}
+
+/// The window of a join of two streams, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Within {
+    /// The most that the event times of a pair differ by.
+    pub distance: i64,
+    /// How long a window is kept open for records that come late.
+    pub grace: i64,
 }
 
 /// A window over event time; all lengths in milliseconds.
@@ -126,13 +140,14 @@ fn parse_here(text: &str) -> Parsed<Query> {
     }
     let last = emit(&mut tokens)?;
     let partition = partition(&mut tokens)?;
+    let within = within::within(&mut tokens)?;
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let query = parser.parse_query().map_err(syntax)?;
     let rest = parser.peek_token();
     if rest.token != Token::EOF {
         return fail(pos(rest.span.start), format!("`{}` is not expected here; the query ends before it", rest.token));
     }
-    Reader { depth: 0 }.query(*query, partition, last)
+    Reader { depth: 0, joins: 0, within }.query(*query, partition, last)
 }
 
 /// The parser's errors name their place in the text.
@@ -195,11 +210,14 @@ fn partition(tokens: &mut Vec<TokenWithSpan>) -> Parsed<Option<Expr>> {
     if rest.token != Token::EOF {
         return fail(place, format!("PARTITION BY takes one expression and stands last, but `{}` follows", rest.token));
     }
-    Reader { depth: 0 }.expr(expr).map(Some)
+    Reader { depth: 0, joins: 0, within: BTreeMap::new() }.expr(expr).map(Some)
 }
 
 struct Reader {
     depth: u32,
+    /// How many joins have been read.
+    joins: usize,
+    within: BTreeMap<usize, (Within, Pos)>,
 }
 
 impl Reader {

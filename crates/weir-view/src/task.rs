@@ -5,6 +5,7 @@
 //! written, so the caller can put it aside and go on.
 
 mod windows;
+mod within;
 
 use twox_hash::XxHash3_128;
 use weir_avro::{put_blob, put_long};
@@ -13,7 +14,7 @@ use weir_expr::Value;
 use crate::aggregate::Aggregate;
 use crate::bytes::Bytes;
 use crate::projection::{Projection, RowError};
-use crate::sql::{How, Window};
+use crate::sql::{How, Window, Within};
 use crate::state::{State, StateError};
 
 /// The form of all values in the state.
@@ -79,6 +80,9 @@ pub enum Done {
     NoKey,
     /// Every window it belongs to is closed.
     Late,
+    /// It was taken, but a row that it makes due is not in the output: the row of a window that it closes, or of a group
+    /// of several records, for which an expression has no value. Counted.
+    Undefined,
 }
 
 #[derive(Debug)]
@@ -90,6 +94,8 @@ pub(crate) enum Operator {
     Table,
     /// A stream (input 0) that looks rows up in tables.
     Lookup { sides: Vec<How> },
+    /// Two streams whose records meet within a time.
+    Within { how: How, within: Within },
     /// Tables on one key.
     Merge { sides: Vec<How>, nullable: Vec<bool> },
     Aggregate {
@@ -243,6 +249,15 @@ impl Task {
         }
     }
 
+    /// Drops what the task remembers of its state between records, for a caller whose transaction was aborted and whose
+    /// state went back.
+    pub fn forget(&mut self) {
+        self.next_close = None;
+        if let Operator::Stream { rest, .. } = &mut self.operator {
+            rest.iter_mut().for_each(Task::forget);
+        }
+    }
+
     fn take(&mut self, input: usize, record: &Record<'_>, state: &dyn State) -> Result<Done, Fault> {
         let table = self.tables.get(input).copied().unwrap_or(false);
         if table && record.key.is_none() {
@@ -259,6 +274,7 @@ impl Task {
             Operator::Stream { .. } => self.stream(record, &mut row),
             Operator::Table => self.table(record, state, &mut row, &mut entry),
             Operator::Lookup { .. } => self.lookup(input, record, state, &mut row),
+            Operator::Within { .. } => self.within(input, record, state, &mut row),
             Operator::Merge { .. } => self.merge(input, record, state, &mut row, &mut entry),
             Operator::Aggregate { .. } => self.aggregate(record, state, &mut row),
         };

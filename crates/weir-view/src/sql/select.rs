@@ -121,8 +121,10 @@ impl Reader {
             }
             _ => return fail(with.at, "a join is JOIN, LEFT JOIN or FULL JOIN with ON"),
         };
+        let within = self.within.remove(&self.joins);
+        self.joins += 1;
         match constraint {
-            p::JoinConstraint::On(on) => Ok(Join { how, with, on: self.expr(on)? }),
+            p::JoinConstraint::On(on) => Ok(Join { how, with, on: self.expr(on)?, within }),
             _ => fail(with.at, "a join needs ON a.key = b.key"),
         }
     }

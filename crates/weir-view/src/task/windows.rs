@@ -36,11 +36,7 @@ impl Task {
         let key = made.as_deref().unwrap_or(key);
         let mut found = Vec::new();
         if window.is_some() {
-            if self.pending.get(state, &[TIME], &mut found)? {
-                let known = Bytes(found.get(1..).unwrap_or_default()).array().ok_or(BROKEN)?;
-                stream_time = stream_time.max(unsorted(known));
-            }
-            self.pending.put(vec![TIME], Some([&[FORM][..], &sorted(stream_time)].concat()));
+            stream_time = stream_time_of(&mut self.pending, record.time, state)?;
         }
         let starts: Vec<Option<i64>> = match window {
             _ if taken == 1 => Vec::new(),
@@ -92,19 +88,21 @@ impl Task {
                 self.next_close = self.next_close.map(|next| next.min(close));
             }
         }
-        if window.is_some() {
-            self.close(stream_time, state)?;
-        }
-        Ok(if taken == 0 { Done::Late } else { Done::Taken })
+        let closed = if window.is_some() { self.close(stream_time, state)? } else { Done::Taken };
+        Ok(if taken == 0 { Done::Late } else { closed })
     }
 
-    /// Drops the windows that have closed, and puts their last word out where the view waits for it.
-    fn close(&mut self, stream_time: i64, state: &dyn State) -> Result<(), Fault> {
-        if self.next_close.is_some_and(|next| next > stream_time) {
-            return Ok(());
-        }
-        let Operator::Aggregate { all, window, last, .. } = &self.operator else { return Ok(()) };
+    /// The greatest event time seen, this record's with it.
+    pub(super) fn stream_time(&mut self, time: i64, state: &dyn State) -> Result<i64, Fault> {
+        stream_time_of(&mut self.pending, time, state)
+    }
+
+    /// The windows that have closed: the keys of their entries in the index and of their own. The caller removes both.
+    pub(super) fn due(&mut self, stream_time: i64, state: &dyn State) -> Result<Vec<Due>, Fault> {
         let mut due = Vec::new();
+        if self.next_close.is_some_and(|next| next > stream_time) {
+            return Ok(due);
+        }
         let mut next = i64::MAX;
         state.scan(&[CLOSES], &mut |index, _| {
             let Some((time, place)) = index.get(1..).and_then(|rest| rest.split_first_chunk::<8>()) else {
@@ -125,6 +123,15 @@ impl Task {
                 next = next.min(unsorted(*time));
             }
         }
+        self.next_close = Some(next);
+        Ok(due)
+    }
+
+    /// Drops the windows that have closed, and puts their last word out where the view waits for it.
+    fn close(&mut self, stream_time: i64, state: &dyn State) -> Result<Done, Fault> {
+        let due = self.due(stream_time, state)?;
+        let Operator::Aggregate { all, window, last, .. } = &self.operator else { return Ok(Done::Taken) };
+        let mut done = Done::Taken;
         for (index, place) in due {
             let mut found = Vec::new();
             if *last && self.pending.get(state, &place, &mut found)? {
@@ -134,7 +141,7 @@ impl Task {
                 let end = start.saturating_add(window.map_or(0, |w| w.size));
                 let record =
                     Record { key: Some(key), value: None, time: end - 1, partition: 0, offset: 0, headers: &[] };
-                show(
+                let shown = show(
                     &mut self.select,
                     &mut self.pending,
                     key,
@@ -145,14 +152,33 @@ impl Task {
                     &memories,
                     was,
                     &record,
-                )?;
+                );
+                // Its fault is not that of the record that has closed the window.
+                if shown.is_err() {
+                    done = Done::Undefined;
+                }
             }
             self.pending.put(place, None);
             self.pending.put(index, None);
         }
-        self.next_close = Some(next);
-        Ok(())
+        Ok(done)
     }
+}
+
+/// The keys of a window in the index of those that close, and of its own entry.
+type Due = (Vec<u8>, Vec<u8>);
+
+/// The greatest event time seen, this record's with it. It is written where it has grown.
+fn stream_time_of(pending: &mut Pending, time: i64, state: &dyn State) -> Result<i64, Fault> {
+    let mut found = Vec::new();
+    if pending.get(state, &[TIME], &mut found)? {
+        let known = unsorted(Bytes(found.get(1..).unwrap_or_default()).array().ok_or(BROKEN)?);
+        if known >= time {
+            return Ok(known);
+        }
+    }
+    pending.put(vec![TIME], Some([&[FORM][..], &sorted(time)].concat()));
+    Ok(time)
 }
 
 /// The key of a group of several fields with each `|` and `\` inside a field escaped with `\`, where there are any. A key

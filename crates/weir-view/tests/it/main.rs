@@ -7,3 +7,4 @@ mod expressions;
 mod keys;
 mod oracle;
 mod retail;
+mod streams;

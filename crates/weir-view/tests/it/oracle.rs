@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use weir_avro::{JsonForm, Schema, from_json, to_json};
 use weir_view::{Emit, Fault, Memory, Options, Output, Plan, Record, Relation, plan};
 
-fn relation(name: &str, table: bool) -> Arc<Relation> {
+pub(crate) fn relation(name: &str, table: bool) -> Arc<Relation> {
     let schema = format!(
         r#"{{"type":"record","name":"{name}","fields":[{{"name":"k","type":"string"}},{{"name":"v","type":["null","long"]}},{{"name":"n","type":"int"}},
         {{"name":"l","type":["null",{{"type":"array","items":["null","long"]}}]}}]}}"#
@@ -30,15 +30,15 @@ fn relation(name: &str, table: bool) -> Arc<Relation> {
 
 /// A record of input `input`: the key, the value, which may be null, and the time.
 #[derive(Clone, Debug)]
-struct Event {
-    input: usize,
-    key: Option<u8>,
-    value: Option<(Option<i64>, i32)>,
-    list: Option<Vec<Option<i64>>>,
-    time: i64,
+pub(crate) struct Event {
+    pub input: usize,
+    pub key: Option<u8>,
+    pub value: Option<(Option<i64>, i32)>,
+    pub list: Option<Vec<Option<i64>>>,
+    pub time: i64,
 }
 
-fn history(inputs: usize) -> impl Strategy<Value = Vec<Event>> {
+pub(crate) fn history(inputs: usize) -> impl Strategy<Value = Vec<Event>> {
     let value = prop::option::weighted(0.8, (prop::option::weighted(0.8, -3i64..4), 0i32..3));
     let list = prop::option::weighted(0.8, prop::collection::vec(prop::option::weighted(0.8, -3i64..4), 0..4));
     let event = (0..inputs, prop::option::weighted(0.95, 0u8..3), value, list, 0i64..40);
@@ -46,7 +46,7 @@ fn history(inputs: usize) -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 0..60)
 }
 
-fn planned(sql: &str, relations: &[Arc<Relation>]) -> Plan {
+pub(crate) fn planned(sql: &str, relations: &[Arc<Relation>]) -> Plan {
     let options = Options { id: "t.v".into(), topic: "t.v".into(), ..Options::default() };
     plan(sql, &options, relations).unwrap()
 }
@@ -61,11 +61,16 @@ impl Emit for Out {
     }
 }
 
-type Told = Vec<(Option<String>, Json)>;
+pub(crate) type Told = Vec<(Option<String>, Json)>;
 
 /// What the view says to each record; nothing for one it does not take. The state goes through a copy half way, as it
 /// does when a task moves.
-fn said(plan: &Plan, history: &[Event]) -> Vec<Option<Told>> {
+pub(crate) fn said(plan: &Plan, history: &[Event]) -> Vec<Option<Told>> {
+    said_and(plan, history, &mut |_| {})
+}
+
+/// As [`said`]; `look` sees the state after every record.
+pub(crate) fn said_and(plan: &Plan, history: &[Event], look: &mut dyn FnMut(&Memory)) -> Vec<Option<Told>> {
     let mut task = plan.task().unwrap();
     let mut state = Memory::default();
     let mut all = Vec::new();
@@ -101,17 +106,18 @@ fn said(plan: &Plan, history: &[Event]) -> Vec<Option<Told>> {
             }
             Err(fault) => panic!("{fault}"),
         }
+        look(&state);
     }
     all
 }
 
 /// The newest row of a key of a table after some records.
-fn newest(history: &[Event], input: usize, key: u8) -> Option<(Option<i64>, i32)> {
+pub(crate) fn newest(history: &[Event], input: usize, key: u8) -> Option<(Option<i64>, i32)> {
     history.iter().rfind(|e| e.input == input && e.key == Some(key)).and_then(|e| e.value)
 }
 
 /// A table that shows, after every record, what a function of the whole history says of the record's key.
-fn settled(history: &[Event], row: impl Fn(&[Event], u8) -> Option<Json>) -> Vec<Option<Told>> {
+pub(crate) fn settled(history: &[Event], row: impl Fn(&[Event], u8) -> Option<Json>) -> Vec<Option<Told>> {
     let told = |i: usize| {
         let key = history[i].key?;
         let (was, now) = (row(&history[..i], key), row(&history[..=i], key));

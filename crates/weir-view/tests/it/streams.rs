@@ -1,0 +1,89 @@
+//! Random histories of two streams that meet within a time, against an oracle that keeps every record.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::oracle::{Event, Told, history, planned, relation, said, said_and};
+
+/// A record that is held: its close, key, side, time, value and whether it has met another.
+#[derive(Clone)]
+struct Held {
+    close: i64,
+    key: u8,
+    side: usize,
+    time: i64,
+    value: (Option<i64>, i32),
+    met: bool,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn records_of_two_streams_meet_within_a_time(history in history(2)) {
+        for (join, distance, grace) in [("JOIN", 5, 0), ("LEFT JOIN", 5, 3), ("FULL JOIN", 10, 0), ("FULL JOIN", 0, 20), ("LEFT JOIN", 3, 0)] {
+            let sql = format!(
+                "SELECT a.v AS x, b.n AS y, COALESCE(a.k, b.k) AS k FROM a {join} b WITHIN INTERVAL '{distance}' MILLISECOND GRACE INTERVAL '{grace}' MILLISECOND ON a.k = b.k"
+            );
+            let plan = planned(&sql, &[relation("a", false), relation("b", false)]);
+            let outer = |side| join == "FULL JOIN" || (join == "LEFT JOIN" && side == 0);
+            let (mut now, mut held, mut expect): (_, Vec<Held>, Vec<Option<Told>>) = (i64::MIN, vec![], vec![]);
+            for event in &history {
+                let Some(value) = event.value else {
+                    expect.push(None);
+                    continue;
+                };
+                now = now.max(event.time);
+                let mut told: Told = Vec::new();
+                let mut row = |key: Option<u8>, a: Option<(Option<i64>, i32)>, b: Option<(Option<i64>, i32)>| {
+                    let text = key.map(|k| format!("k{k}"));
+                    let k = text.clone().unwrap_or_default();
+                    told.push((text, json!({"x": a.and_then(|a| a.0), "y": b.map(|b| b.1), "k": k})));
+                };
+                let mut alone = |key, side, value| if side == 0 { row(key, Some(value), None) } else { row(key, None, Some(value)) };
+                let mut closed: Vec<Held> = held.iter().filter(|h| h.close <= now).cloned().collect();
+                held.retain(|h| h.close > now);
+                closed.sort_by_key(|h| (h.close, h.key, h.side, h.time));
+                for old in closed.into_iter().filter(|h| outer(h.side) && !h.met) {
+                    alone(Some(old.key), old.side, old.value);
+                }
+                let close = event.time + distance + grace + 1;
+                if close > now {
+                    match event.key {
+                        None if outer(event.input) => alone(None, event.input, value),
+                        None => {}
+                        Some(key) => {
+                            let mut met = false;
+                            let mut others: Vec<&mut Held> = held.iter_mut()
+                                .filter(|h| h.side != event.input && h.key == key && (h.time - event.time).abs() <= distance)
+                                .collect();
+                            others.sort_by_key(|h| h.time);
+                            for other in others {
+                                (met, other.met) = (true, true);
+                                let (a, b) = if event.input == 0 { (value, other.value) } else { (other.value, value) };
+                                row(Some(key), Some(a), Some(b));
+                            }
+                            held.push(Held { close, key, side: event.input, time: event.time, value, met });
+                        }
+                    }
+                }
+                expect.push(Some(told));
+            }
+            prop_assert_eq!(said(&plan, &history), expect, "{}", sql);
+        }
+    }
+}
+
+/// The state of a join of streams is bounded by its windows.
+#[test]
+fn closed_windows_leave_nothing() {
+    let sql = "SELECT a.v AS x FROM a LEFT JOIN b WITHIN INTERVAL '5' MILLISECOND ON a.k = b.k";
+    let plan = planned(sql, &[relation("a", false), relation("b", false)]);
+    let event =
+        |i: i64| Event { input: i as usize % 2, key: Some(i as u8 % 3), value: Some((None, 0)), list: None, time: i };
+    let history: Vec<Event> = (0..200).map(event).collect();
+    let mut most = 0;
+    said_and(&plan, &history, &mut |state| most = most.max(state.0.len()));
+    // Each record is an entry and one in the index of the windows, and there is the stream time.
+    assert_eq!(most, 1 + 2 * 6);
+}
