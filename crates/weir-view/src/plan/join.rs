@@ -13,18 +13,10 @@ impl Planner<'_> {
         let joins = &self.query.joins;
         let Some(first) = joins.first() else { return Ok(None) };
         let streams: Vec<_> = self.sources.iter().filter(|(_, r)| !r.table).collect();
-        for (i, (source, relation)) in self.sources.iter().enumerate() {
-            if self.sources.iter().take(i).any(|(_, r)| r.name == relation.name) {
-                return fail(
-                    source.at,
-                    format!("the join reads {} twice; make a view of one of them and join that", relation.name),
-                );
-            }
-        }
-        if let Some((_, at)) = joins.iter().find_map(|j| j.within)
+        if let Some((_, at)) = joins.iter().find_map(|j| j.times.within)
             && streams.len() < self.sources.len()
         {
-            let table = self.sources.iter().find(|(_, r)| r.table).map_or("", |(_, r)| &r.name);
+            let table = self.sources.iter().find(|(_, r)| r.table).map_or("", |(_, r)| &*r.name);
             return fail(
                 at,
                 format!(
@@ -32,7 +24,17 @@ impl Planner<'_> {
                 ),
             );
         }
-        match (streams.len(), first.within) {
+        for join in joins {
+            let Some((of, at)) = &join.times.of else { continue };
+            if self.sources[0].1.table || streams.len() > 1 {
+                return fail(*at, "AS OF is for a stream that looks into the past of a table");
+            }
+            if !self.is_time(&of.time)? {
+                let alias = &self.sources[0].0.alias;
+                return fail(*at, format!("AS OF takes the time of the record that looks: {alias}.rowtime"));
+            }
+        }
+        match (streams.len(), first.times.within) {
             (0, _) => Ok(None),
             (1, _) if !self.sources[0].1.table => match joins.iter().find(|j| j.how == How::Full) {
                 Some(join) => fail(
@@ -54,6 +56,25 @@ impl Planner<'_> {
         }
     }
 
+    /// Whether an expression is the time of a record of the stream in FROM.
+    fn is_time(&self, e: &Expr) -> Planned<bool> {
+        let (source, relation) = &self.sources[0];
+        if let Kind::Path(names) = &e.kind
+            && let [alias, name] = &names[..]
+            && name.eq_ignore_ascii_case("rowtime")
+        {
+            return Ok(**alias == *source.alias);
+        }
+        Ok(match self.resolved(e)?.kind {
+            Kind::RowTime => true,
+            Kind::Path(names) => {
+                *names[0] == *source.alias
+                    && relation.event_time.as_ref().is_some_and(|time| time.to_string() == names[1..].join("."))
+            }
+            _ => false,
+        })
+    }
+
     /// The condition of a join: each field of the key equal to its counterpart in a relation before.
     pub(super) fn on_keys(&self, right: usize, on: &Expr) -> Planned<()> {
         let relation = &self.sources[right].1;
@@ -72,7 +93,7 @@ impl Planner<'_> {
                             return fail(
                                 e.at,
                                 format!(
-                                    "a join is on the keys of both sides ({} of {}); re-key a stream with PARTITION BY in a view of its own",
+                                    "a join is on the key of {1} ({0}); make a view of it that has another key, and join that",
                                     relation.key.join(", "),
                                     relation.name
                                 ),

@@ -22,7 +22,7 @@ impl Planner<'_> {
             return Ok(());
         }
         let one = matches!(e.kind, Kind::RowPartition | Kind::RowOffset | Kind::Headers);
-        if one && self.query.joins.iter().any(|j| j.within.is_some()) {
+        if one && self.query.joins.iter().any(|j| j.times.within.is_some()) {
             return fail(at, "a row of two streams is of two records; give the field a name in a view of its stream");
         }
         e.inner_mut().into_iter().try_for_each(|inner| self.resolve(inner))
@@ -48,7 +48,7 @@ impl Planner<'_> {
             }
             match rest[0].to_ascii_lowercase().as_str() {
                 "rowkey" => return Ok(Kind::RowKey),
-                "rowtime" if self.query.joins.iter().any(|j| j.within.is_some()) => {
+                "rowtime" if self.query.joins.iter().any(|j| j.times.within.is_some()) => {
                     return fail(at, "a row of two streams has the later of their times; write rowtime");
                 }
                 "rowtime" => return Ok(Kind::RowTime),

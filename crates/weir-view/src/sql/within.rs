@@ -1,4 +1,5 @@
-//! `WITHIN d [GRACE g]` of a join. The parser does not know it, so it is taken out of the tokens before.
+//! What a join says of time: `WITHIN d [GRACE g]`, and `FOR SYSTEM_TIME AS OF t.rowtime HISTORY d`. The parser does not
+//! know it, so it is taken out of the tokens before.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +9,16 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 use weir_expr::Pos;
 
-use super::words::interval;
-use super::{Parsed, Within, fail, pos, syntax, word};
+use super::words::{interval, names};
+use super::{AsOf, Parsed, Times, Within, fail, pos, syntax, word};
 
 const FORM: &str = "write a JOIN b WITHIN INTERVAL '1' HOUR GRACE INTERVAL '5' MINUTE ON a.id = b.id";
 
-/// Takes each `WITHIN` between a JOIN and its ON out of the tokens; by the number of the JOIN in the text, from 0.
-pub(super) fn within(tokens: &mut Vec<TokenWithSpan>) -> Parsed<BTreeMap<usize, (Within, Pos)>> {
-    let mut found = BTreeMap::new();
+const AS_OF: &str = "write JOIN b FOR SYSTEM_TIME AS OF a.rowtime HISTORY INTERVAL '7' DAY ON a.id = b.id";
+
+/// Takes what each join says of time out of the tokens; by the number of the JOIN in the text, from 0.
+pub(super) fn times(tokens: &mut Vec<TokenWithSpan>) -> Parsed<BTreeMap<usize, Times>> {
+    let mut found: BTreeMap<usize, Times> = BTreeMap::new();
     let mut kept = Vec::with_capacity(tokens.len());
     let (mut depth, mut joins, mut open) = (0_i64, 0, false);
     let mut all = std::mem::take(tokens).into_iter().peekable();
@@ -37,7 +40,26 @@ pub(super) fn within(tokens: &mut Vec<TokenWithSpan>) -> Parsed<BTreeMap<usize, 
                     of.push(token);
                 }
                 let at = pos(token.span.start);
-                found.insert(joins - 1, (lengths(of, at)?, at));
+                found.entry(joins - 1).or_default().within = Some((lengths(of, at)?, at));
+                continue;
+            }
+            Some("FOR") if depth == 0 && open => {
+                let at = pos(token.span.start);
+                let mut said = |wanted: &str| all.next_if(|t| word(t).as_deref() == Some(wanted)).is_some();
+                if !["SYSTEM_TIME", "AS", "OF"].into_iter().all(&mut said) {
+                    return fail(at, AS_OF);
+                }
+                let mut path = Vec::new();
+                while let Some(token) = all.next_if(|t| matches!(t.token, Token::Word(_) | Token::Period)) {
+                    if word(&token).as_deref() == Some("HISTORY") {
+                        found.entry(joins - 1).or_default().of = Some((as_of(path, &mut all, at)?, at));
+                        break;
+                    }
+                    path.push(token);
+                }
+                if !found.get(&(joins - 1)).is_some_and(|times| times.of.is_some()) {
+                    return fail(at, AS_OF);
+                }
                 continue;
             }
             _ => {}
@@ -46,6 +68,27 @@ pub(super) fn within(tokens: &mut Vec<TokenWithSpan>) -> Parsed<BTreeMap<usize, 
     }
     *tokens = kept;
     Ok(found)
+}
+
+/// The path, and the length that follows `HISTORY`: the three words of an interval.
+fn as_of(path: Vec<TokenWithSpan>, rest: &mut impl Iterator<Item = TokenWithSpan>, at: Pos) -> Parsed<AsOf> {
+    let parts: Vec<p::Ident> = path
+        .into_iter()
+        .filter_map(|t| if let Token::Word(word) = t.token { Some(p::Ident::new(word.value)) } else { None })
+        .collect();
+    if parts.is_empty() {
+        return fail(at, AS_OF);
+    }
+    let length = rest.take(3).collect();
+    let mut parser = Parser::new(&GenericDialect {}).with_tokens_with_locations(length);
+    let history = match parser.parse_expr().map_err(syntax)? {
+        p::Expr::Interval(i) if parser.peek_token().token == Token::EOF => interval(&i, at)?,
+        _ => return fail(at, AS_OF),
+    };
+    if history < 0 {
+        return fail(at, AS_OF);
+    }
+    Ok(AsOf { time: weir_expr::sql::Expr::new(at, names(parts)), history })
 }
 
 fn lengths(tokens: Vec<TokenWithSpan>, at: Pos) -> Parsed<Within> {

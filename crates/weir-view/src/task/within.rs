@@ -5,9 +5,8 @@
 
 use weir_avro::put_long;
 
-use super::{BROKEN, Done, FORM, Fault, Operator, ROWS, Record, Task, keyed};
+use super::{BROKEN, CLOSES, Done, FORM, Fault, Operator, ROWS, Record, Task, keyed};
 use crate::bytes::{sorted, unsorted};
-use crate::projection::RowError;
 use crate::sql::How;
 use crate::state::State;
 
@@ -32,9 +31,11 @@ impl Task {
             if outer(side) && self.pending.get(state, &place, &mut entry)? && entry.get(1) == Some(&0) {
                 let old = Record { key: Some(key), value: None, time, partition: 0, offset: 0, headers: &[] };
                 let value = entry.get(2..).unwrap_or_default();
-                // Its fault is not that of the record that has closed the window.
-                if self.pair(side, value, None, &old, row).is_err() {
-                    done = Done::Undefined;
+                match self.pair(side, value, None, &old, row) {
+                    Ok(_) => {}
+                    // Its fault is not that of the record that has closed the window.
+                    Err(Fault::Record(_)) => done = Done::Undefined,
+                    Err(fault) => return Err(fault),
                 }
             }
             self.pending.put(place, None);
@@ -53,7 +54,7 @@ impl Task {
             return Ok(done);
         };
         let other = 1 - input.min(1);
-        let prefix = keyed(ROWS, key, &[other as u8]);
+        let prefix = keyed(self.space | ROWS, key, &[other as u8]);
         let (from, to) = (record.time.saturating_sub(within.distance), record.time.saturating_add(within.distance));
         let mut met: Vec<Met> = Vec::new();
         state.scan(&prefix, &mut |place, entry| {
@@ -75,7 +76,7 @@ impl Task {
         }
         let place =
             [&prefix[..prefix.len() - 1], &[input as u8], &sorted(record.time), &sorted(record.offset)].concat();
-        let index = [&[super::CLOSES][..], &sorted(close), &place].concat();
+        let index = [&[self.space | CLOSES][..], &sorted(close), &place].concat();
         self.pending.put(place, Some([&[FORM, u8::from(!met.is_empty())][..], value].concat()));
         self.pending.put(index, Some(vec![FORM]));
         self.next_close = self.next_close.map(|next| next.min(close));
@@ -90,8 +91,8 @@ impl Task {
         other: Option<&[u8]>,
         record: &Record<'_>,
         row: &mut Vec<u8>,
-    ) -> Result<(), RowError> {
-        let Operator::Within { how, .. } = self.operator else { return Ok(()) };
+    ) -> Result<Done, Fault> {
+        let Operator::Within { how, .. } = self.operator else { return Ok(Done::Taken) };
         row.clear();
         let sides = if side == 0 { [Some(value), other] } else { [other, Some(value)] };
         for (value, nullable) in sides.into_iter().zip([how == How::Full, how != How::Inner]) {
@@ -100,11 +101,7 @@ impl Task {
             }
             row.extend_from_slice(value.unwrap_or_default());
         }
-        let mut out = Vec::new();
-        if self.select.run(row, record, &mut out)? {
-            self.pending.output(record.key, Some(&out), record.time, false);
-        }
-        Ok(())
+        self.joined(row, record, false)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use weir_avro::{JsonForm, Schema, from_json, to_json};
-use weir_view::{Emit, Fault, Memory, Options, Output, Plan, Record, Relation, plan};
+use weir_view::{Emit, Fault, Flow, Memory, Options, Output, Plan, Record, Relation, plan};
 
 pub(crate) fn relation(name: &str, table: bool) -> Arc<Relation> {
     let schema = format!(
@@ -26,6 +26,11 @@ pub(crate) fn relation(name: &str, table: bool) -> Arc<Relation> {
         personal: BTreeMap::new(),
         personal_key: false,
     })
+}
+
+/// As [`relation`], with the number `n` as its key.
+pub(crate) fn numbered(name: &str, table: bool) -> Arc<Relation> {
+    Arc::new(Relation { key: vec!["n".to_owned()], ..Relation::clone(&relation(name, table)) })
 }
 
 /// A record of input `input`: the key, the value, which may be null, and the time.
@@ -71,18 +76,19 @@ pub(crate) fn said(plan: &Plan, history: &[Event]) -> Vec<Option<Told>> {
 
 /// As [`said`]; `look` sees the state after every record.
 pub(crate) fn said_and(plan: &Plan, history: &[Event], look: &mut dyn FnMut(&Memory)) -> Vec<Option<Told>> {
-    let mut task = plan.task().unwrap();
-    let mut state = Memory::default();
+    let mut flow = Flow::new(plan).unwrap();
     let mut all = Vec::new();
     for (i, event) in history.iter().enumerate() {
         if i == history.len() / 2 {
-            (task, state) = (plan.task().unwrap(), state.clone());
+            flow.moved(plan).unwrap();
         }
-        let schema = &plan.inputs[event.input].schema;
-        let key = event.key.map(|k| format!("k{k}"));
+        let relation = &plan.inputs[event.input];
+        let numbered = relation.key == ["n"];
+        let key = event.key.map(|k| if numbered { k.to_string() } else { format!("k{k}") });
         let value = event.value.map(|(v, n)| {
+            let n = if numbered { i32::from(event.key.unwrap_or_default()) } else { n };
             let row = json!({"k": key.clone().unwrap_or_default(), "v": v, "n": n, "l": event.list});
-            from_json(schema, &row, JsonForm::Plain).unwrap()
+            from_json(&relation.schema, &row, JsonForm::Plain).unwrap()
         });
         let record = Record {
             key: key.as_deref().map(str::as_bytes),
@@ -92,22 +98,23 @@ pub(crate) fn said_and(plan: &Plan, history: &[Event], look: &mut dyn FnMut(&Mem
             offset: i as i64,
             headers: &[],
         };
-        let before = state.clone();
+        let before = flow.states.clone();
         let mut out = Out::default();
-        match task.process(event.input, &record, &mut state, &mut out) {
+        match flow.process(&relation.name, &record, &mut out) {
             Ok(_) => {
                 let json = |v: &Vec<u8>| to_json(&plan.output.schema, v, JsonForm::Plain).unwrap();
                 all.push(Some(out.0.iter().map(|(k, v)| (k.clone(), v.as_ref().map_or(Json::Null, json))).collect()));
             }
             Err(Fault::Record(_)) => {
-                assert_eq!(before, state, "a record that is not taken changes nothing");
+                assert_eq!(before, flow.states, "a record that is not taken changes nothing");
                 assert!(out.0.is_empty());
                 all.push(None);
             }
             Err(fault) => panic!("{fault}"),
         }
-        look(&state);
+        flow.states.iter().for_each(&mut *look);
     }
+    assert!(flow.faults.is_empty(), "{:?}", flow.faults);
     all
 }
 
@@ -245,7 +252,7 @@ proptest! {
 
     #[test]
     fn tables_merge_on_their_key(history in history(3)) {
-        for (first, second) in [("JOIN", "JOIN"), ("LEFT JOIN", "JOIN"), ("FULL JOIN", "LEFT JOIN"), ("LEFT JOIN", "FULL JOIN"), ("JOIN", "FULL JOIN"), ("FULL JOIN", "FULL JOIN")] {
+        for (first, second) in [("JOIN", "JOIN"), ("LEFT JOIN", "JOIN"), ("FULL JOIN", "LEFT JOIN"), ("LEFT JOIN", "FULL JOIN"), ("JOIN", "FULL JOIN"), ("FULL JOIN", "FULL JOIN"), ("FULL JOIN", "JOIN")] {
             let sql = format!("SELECT a.v AS x, b.n AS y, c.n AS z FROM a {first} b ON a.k = b.k {second} c ON c.k = a.k");
             let plan = planned(&sql, &[relation("a", true), relation("b", true), relation("c", true)]);
             // Two tables at a time, as SQL reads: a row is what each side shows, or nothing.

@@ -87,3 +87,56 @@ fn closed_windows_leave_nothing() {
     // Each record is an entry and one in the index of the windows, and there is the stream time.
     assert_eq!(most, 1 + 2 * 6);
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn a_stream_sees_a_table_as_it_was(history in history(2)) {
+        for (join, inner, kept) in [("JOIN", true, 1_000), ("LEFT JOIN", false, 1_000), ("LEFT JOIN", false, 5)] {
+            let sql = format!(
+                "SELECT a.n AS n, b.v AS v FROM a {join} b FOR SYSTEM_TIME AS OF a.rowtime HISTORY INTERVAL '{kept}' MILLISECOND ON a.k = b.k"
+            );
+            let plan = planned(&sql, &[relation("a", false), relation("b", true)]);
+            let expect: Vec<Option<Told>> = history.iter().enumerate().map(|(i, e)| {
+                let value = if e.input == 1 { e.key.map(|_| (None, 0)) } else { e.value };
+                let (_, n) = value?;
+                if e.input == 1 {
+                    return Some(vec![]);
+                }
+                // The versions of the key, each at its time, the later of two at one time.
+                let versions = history[..i].iter().enumerate().filter(|(_, o)| o.input == 1 && o.key.is_some() && o.key == e.key);
+                let found = versions.filter(|(_, o)| o.time <= e.time).max_by_key(|(i, o)| (o.time, *i)).and_then(|(_, o)| o.value);
+                let row = json!({"n": n, "v": found.and_then(|(v, _)| v)});
+                Some(if found.is_none() && inner { vec![] } else { vec![(e.key.map(|k| format!("k{k}")), row)] })
+            }).collect();
+            // Behind the history it is not known which row there was.
+            let mut latest = i64::MIN;
+            for (i, (said, expect)) in said(&plan, &history).into_iter().zip(expect).enumerate() {
+                latest = latest.max(if said.is_some() { history[i].time } else { i64::MIN });
+                if history[i].input == 1 || latest.saturating_sub(history[i].time) <= kept {
+                    prop_assert_eq!(said, expect, "{} at {}", sql, i);
+                }
+            }
+        }
+    }
+}
+
+/// Old rows of a table are dropped when their time is over.
+#[test]
+fn old_rows_are_dropped() {
+    let sql =
+        "SELECT b.v AS v FROM a JOIN b FOR SYSTEM_TIME AS OF a.rowtime HISTORY INTERVAL '5' MILLISECOND ON a.k = b.k";
+    let plan = planned(sql, &[relation("a", false), relation("b", true)]);
+    let event =
+        |i: i64| Event { input: 1, key: Some(i as u8 % 2), value: (i < 100).then_some((None, 0)), list: None, time: i };
+    let end = Event { input: 0, key: Some(0), value: Some((None, 0)), list: None, time: 1_000 };
+    let history: Vec<Event> = (0..102).map(event).chain([end]).collect();
+    let (mut most, mut last) = (0, 0);
+    said_and(&plan, &history, &mut |state| {
+        most = most.max(state.0.len());
+        last = state.0.len();
+    });
+    assert!(most <= 1 + 2 * 10, "{most}");
+    assert_eq!(last, 1, "both keys are deleted; the stream time is left");
+}
