@@ -55,7 +55,7 @@ impl Flow {
             input.from.is_none().then(|| [input.relation.name.clone(), input.relation.topic.clone()])
         };
         Ok(Flow {
-            tasks: stages.iter().map(|stage| stage.task()).collect::<Result<_, _>>()?,
+            tasks: plan.tasks()?,
             states: vec![Memory::default(); stages.len()],
             readers: (0..stages.len()).map(readers).collect(),
             inputs: stages.iter().map(|stage| stage.inputs.iter().map(name).collect()).collect(),
@@ -69,7 +69,7 @@ impl Flow {
     /// # Errors
     /// As [`Flow::new`].
     pub fn moved(&mut self, plan: &Plan) -> Result<(), ExprError> {
-        self.tasks = plan.stages().iter().map(|stage| stage.task()).collect::<Result<_, _>>()?;
+        self.tasks = plan.tasks()?;
         Ok(())
     }
 

@@ -140,6 +140,17 @@ impl Plan {
         &self.stages
     }
 
+    /// The task of every stage, in order, each for one partition.
+    ///
+    /// # Errors
+    /// None that [`plan`] has not found; the plan is compiled anew.
+    pub fn tasks(&self) -> Planned<Vec<Task>> {
+        match self.stages.first().and_then(|stage| stage.recipe.as_ref()) {
+            Some((of, _)) => build(&of.query, &of.options, &of.relations).map(|(_, tasks)| tasks),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// A task for one partition of the inputs of a plan of one stage.
     ///
     /// # Errors

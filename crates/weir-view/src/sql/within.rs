@@ -50,16 +50,16 @@ pub(super) fn times(tokens: &mut Vec<TokenWithSpan>) -> Parsed<BTreeMap<usize, T
                     return fail(at, AS_OF);
                 }
                 let mut path = Vec::new();
-                while let Some(token) = all.next_if(|t| matches!(t.token, Token::Word(_) | Token::Period)) {
-                    if word(&token).as_deref() == Some("HISTORY") {
-                        found.entry(joins - 1).or_default().of = Some((as_of(path, &mut all, at)?, at));
-                        break;
-                    }
+                let mut history = false;
+                while let Some(token) = all.next_if(|t| !history && matches!(t.token, Token::Word(_) | Token::Period)) {
+                    history = word(&token).as_deref() == Some("HISTORY");
                     path.push(token);
                 }
-                if !found.get(&(joins - 1)).is_some_and(|times| times.of.is_some()) {
+                if !history {
                     return fail(at, AS_OF);
                 }
+                path.pop();
+                found.entry(joins - 1).or_default().of = Some((as_of(path, &mut all, at)?, at));
                 continue;
             }
             _ => {}

@@ -77,7 +77,7 @@ fn step<T>(history: &[Event], i: usize, key: u8, of: impl Fn(&[Event], u8) -> T)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn a_table_is_summed_up_by_its_key_and_by_others(history in history(1)) {
