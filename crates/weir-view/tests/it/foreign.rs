@@ -24,6 +24,9 @@ fn sql(inner: bool) -> String {
     format!("SELECT a.k AS k, a.v AS v, a.n AS n, b.v AS w, b.n IS NOT NULL AS there FROM a {join} b ON a.v = b.n")
 }
 
+/// Key, value, time and offset.
+type Queued = (Vec<u8>, Option<Vec<u8>>, i64, i64);
+
 type Made = (Option<Vec<u8>>, Option<Vec<u8>>, i64);
 
 #[derive(Default)]
@@ -70,7 +73,7 @@ proptest! {
         let mut tasks: Vec<_> = plan.stages().iter().map(|s| s.task().unwrap()).collect();
         let mut states = vec![Memory::default(); 3];
         // By stage, input and who has written it: for records between stages the key of the right side.
-        let mut queues: BTreeMap<(usize, usize, Vec<u8>), VecDeque<(Vec<u8>, Option<Vec<u8>>, i64, i64)>> = BTreeMap::new();
+        let mut queues: BTreeMap<(usize, usize, Vec<u8>), VecDeque<Queued>> = BTreeMap::new();
         for (i, e) in history.iter().enumerate() {
             let relation = &plan.inputs[e.input];
             let digit = e.key.unwrap();

@@ -24,6 +24,11 @@ fn row(group: &str, key: Json, values: &[Option<i64>]) -> Json {
 const AGGREGATES: &str = "COUNT(*) AS c, COUNT(v) AS d, SUM(v) AS s, AVG(v) AS m, MIN(v) AS lo, MAX(v) AS hi,
     COUNT(DISTINCT v) AS u, TOPK(v, 2) AS t, COLLECT_LIST(v) AS l";
 
+/// A field of each side of a join.
+type Pair = (Option<i64>, Option<i64>);
+/// The groups of a join by the text of their key.
+type Pairs = BTreeMap<String, (Json, Vec<Pair>)>;
+
 /// The groups of a table and what is said of them, as rows go out and come in.
 struct Groups<'g> {
     group: &'g str,
@@ -227,8 +232,8 @@ proptest! {
             let sql = format!("SELECT {group} AS g, COUNT(*) AS c, COUNT(a.v) AS d, SUM(b.v) AS s FROM a {join} b ON a.k = b.k GROUP BY {group}");
             let plan = planned(&sql, &[relation("a", true), relation("b", true)]);
             type Side = Option<(Option<i64>, i32)>;
-            let mut groups: BTreeMap<String, (Json, Vec<(Option<i64>, Option<i64>)>)> = BTreeMap::new();
-            let of = |h: &[Event], key: u8| -> Option<(Json, (Option<i64>, Option<i64>))> {
+            let mut groups: Pairs = BTreeMap::new();
+            let of = |h: &[Event], key: u8| -> Option<(Json, Pair)> {
                 let (a, b): (Side, Side) = (newest(h, 0, key), newest(h, 1, key));
                 let there = match join {
                     "JOIN" => a.is_some() && b.is_some(),
@@ -238,7 +243,7 @@ proptest! {
                 let group = if group == "b.n" { json!(b?.1) } else { json!(format!("k{key}")) };
                 there.then(|| (group, (a.and_then(|a| a.0), b.and_then(|b| b.0))))
             };
-            let shown = |groups: &BTreeMap<String, (Json, Vec<(Option<i64>, Option<i64>)>)>, key: &str| groups.get(key).map_or(Json::Null, |(g, rows)| {
+            let shown = |groups: &Pairs, key: &str| groups.get(key).map_or(Json::Null, |(g, rows)| {
                 let s: Vec<i64> = rows.iter().filter_map(|r| r.1).collect();
                 json!({"g": g, "c": rows.len(), "d": rows.iter().filter(|r| r.0.is_some()).count(), "s": (!s.is_empty()).then(|| s.iter().sum::<i64>())})
             });
@@ -322,7 +327,7 @@ proptest! {
                     let key = if own { Some(n.to_string()) } else { c.map(|_| n.to_string()) };
                     Some(vec![(key, json!({"x": v, "y": b.and_then(|b| b.0), "z": c.and_then(|c| c.0)}))])
                 }).collect();
-                let said: Vec<Option<Vec<(Option<String>, Json)>>> = said(&plan, &history);
+                let said: Vec<Option<Told>> = said(&plan, &history);
                 prop_assert_eq!(said, expect, "{}", sql);
             }
         }
