@@ -1,5 +1,9 @@
 //! What an aggregate remembers of the rows it has seen, as bytes, and what it says of them.
 
+mod distinct;
+mod merge;
+mod retract;
+
 use weir_avro::{Schema, Slot, put_blob, put_long};
 use weir_expr::sql::{Column, SqlType, encode};
 use weir_expr::{Decimal, Value};
@@ -7,7 +11,7 @@ use weir_expr::{Decimal, Value};
 use crate::bytes::Bytes;
 use crate::projection::RowError;
 
-/// The most values that COLLECT_LIST, COLLECT_SET and COUNT(DISTINCT) hold for a group.
+/// The most values that are held of a group.
 pub(crate) const BOUND: usize = 1_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub(crate) struct Aggregate {
     /// Reads a remembered value back: the schema of the argument without null.
     pub schema: Schema,
     pub result: Column,
+    /// Whether rows are taken out again, those of a table.
+    pub retracts: bool,
 }
 
 /// What one aggregate remembers for one group.
@@ -47,8 +53,10 @@ pub(crate) struct Memory {
     /// The sum of doubles, or their mean; and what rounding has taken from it, or the sum of squared distances.
     sum: f64,
     rest: f64,
-    /// The values themselves, encoded.
+    /// The values themselves, encoded; or what is estimated by, see `distinct`.
     values: Vec<Vec<u8>>,
+    /// How often each of them is there, where rows are taken out again.
+    counts: Vec<i64>,
 }
 
 impl Memory {
@@ -61,9 +69,11 @@ impl Memory {
         for value in &self.values {
             put_blob(out, value);
         }
+        self.counts.iter().for_each(|count| put_long(out, *count));
     }
 
-    pub(crate) fn read(bytes: &mut Bytes<'_>) -> Option<Memory> {
+    /// Reads it back; `counted` as [`Aggregate::counted`] says.
+    pub(crate) fn read(bytes: &mut Bytes<'_>, counted: bool) -> Option<Memory> {
         let (count, exact) = (bytes.long()?, i128::from_le_bytes(bytes.array()?));
         let (sum, rest) = (f64::from_le_bytes(bytes.array()?), f64::from_le_bytes(bytes.array()?));
         let many = bytes.long()?;
@@ -71,7 +81,11 @@ impl Memory {
         for _ in 0..many {
             values.push(bytes.blob()?.to_vec());
         }
-        Some(Memory { count, exact, sum, rest, values })
+        let mut counts = Vec::new();
+        for _ in values.iter().filter(|_| counted) {
+            counts.push(bytes.long()?);
+        }
+        Some(Memory { count, exact, sum, rest, values, counts })
     }
 }
 
@@ -113,6 +127,9 @@ impl Aggregate {
     pub(crate) fn add(&self, memory: &mut Memory, value: &Value<'_>) -> Result<(), RowError> {
         if matches!(value, Value::Null) && self.arg.is_some() {
             return Ok(());
+        }
+        if self.retracts {
+            return self.put_in(memory, value);
         }
         memory.count = memory.count.checked_add(1).ok_or(RowError::Record("a count is out of range"))?;
         match self.kind {
@@ -162,14 +179,13 @@ impl Aggregate {
             Kind::TopK(k) => self.rank(memory, value, k, true)?,
             Kind::CollectList if memory.values.len() < BOUND => memory.values.push(self.encoded(value)?),
             Kind::CollectList => {}
-            Kind::CollectSet | Kind::CountDistinct => {
+            Kind::CountDistinct => memory.note(self.encoded(value)?),
+            Kind::CollectSet => {
                 let value = self.encoded(value)?;
-                if let Err(place) = memory.values.binary_search(&value) {
-                    if memory.values.len() < BOUND {
-                        memory.values.insert(place, value);
-                    } else if self.kind == Kind::CountDistinct {
-                        return Err(RowError::Record("COUNT(DISTINCT) holds at most 1000 values of a group"));
-                    }
+                if let Err(place) = memory.values.binary_search(&value)
+                    && memory.values.len() < BOUND
+                {
+                    memory.values.insert(place, value);
                 }
             }
         }
@@ -211,7 +227,11 @@ impl Aggregate {
             |unscaled| Decimal::new(unscaled, arg_scale).ok_or(RowError::Record("the sum has more than 38 digits"));
         let value = match (self.kind, &self.result.ty) {
             (Kind::Count, _) => Value::Int(memory.count),
-            (Kind::CountDistinct, _) => Value::Int(memory.values.len() as i64),
+            (Kind::CountDistinct, _) if self.retracts => Value::Int(memory.values.len() as i64),
+            (Kind::CountDistinct, _) => Value::Int(memory.distinct()),
+            (Kind::Sum | Kind::Avg | Kind::Stddev, _) if self.retracts && !memory.is_sound(self) => {
+                return Err(RowError::Record("the sum of the group is out of range"));
+            }
             (Kind::Sum | Kind::Avg, _) if memory.count == 0 => Value::Null,
             (Kind::Stddev, _) if memory.count < 2 => Value::Null,
             (Kind::Sum, SqlType::Double) => Value::Double(memory.sum),
@@ -228,6 +248,10 @@ impl Aggregate {
             }
             (Kind::Avg, _) => Value::Double(memory.exact as f64 / memory.count as f64),
             (Kind::Stddev, _) => Value::Double((memory.rest / (memory.count - 1) as f64).sqrt()),
+            (Kind::TopK(k), _) if self.retracts => {
+                memory.write_best(k, out);
+                return Ok(());
+            }
             (Kind::Min | Kind::Max | Kind::Latest | Kind::Earliest, _) => {
                 match memory.values.first() {
                     Some(value) => {

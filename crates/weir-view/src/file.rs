@@ -46,6 +46,8 @@ pub struct ViewFile {
     pub delivery: Delivery,
     /// `output.contract`: the file of the contract of what it writes, beside this one.
     pub contract: Option<String>,
+    /// Whether records that come after their window has closed are written to `<topic>.late`.
+    pub late: bool,
     /// Id, topic, allowed fields and salt.
     pub options: Options,
     /// The tests.
@@ -171,6 +173,7 @@ fn view(reader: &mut Reader, node: &Node, text: &str) -> Option<ViewFile> {
             "output",
             "onSchemaChange",
             "delivery",
+            "late",
             "masks",
             "allow",
             "tests",
@@ -191,6 +194,7 @@ fn view(reader: &mut Reader, node: &Node, text: &str) -> Option<ViewFile> {
     let on_schema_change = reader.choice(node, "onSchemaChange", &changes, OnSchemaChange::Pin);
     let deliveries = [("exactly_once", Delivery::ExactlyOnce), ("at_least_once", Delivery::AtLeastOnce)];
     let delivery = reader.choice(node, "delivery", &deliveries, Delivery::ExactlyOnce);
+    let late = reader.choice(node, "late", &[("true", true), ("false", false)], false);
     let mut salt = String::new();
     if let Some(masks) = node.get("masks") {
         reader.keys(masks, &["salt"]);
@@ -223,6 +227,7 @@ fn view(reader: &mut Reader, node: &Node, text: &str) -> Option<ViewFile> {
         on_schema_change,
         delivery,
         contract,
+        late,
         options: Options { topic: topic.unwrap_or_else(|| id.clone()), id, allow, salt },
         tests,
     })

@@ -2,15 +2,17 @@
 //! operators over records and a [`State`].
 //!
 //! ```text
-//! text -> query -> plan(relations) -> Plan -> Task::process(record, state) -> output
+//! text -> query -> plan(relations) -> Plan -> Stage -> Task::process(record, state) -> output
 //! ```
 //!
 //! The crate does no I/O and knows no clock and no Kafka. What the language means stands in `docs/views.md`.
 
 mod aggregate;
 mod bytes;
+mod calendar;
 mod clock;
 mod file;
+mod flow;
 pub mod order;
 mod plan;
 mod projection;
@@ -23,7 +25,8 @@ mod views;
 
 pub use clock::Clock;
 pub use file::{Delivery, Given, OnSchemaChange, Test, ViewFile, read};
-pub use plan::{Lineage, Options, Plan, plan};
+pub use flow::Flow;
+pub use plan::{Lineage, Options, Plan, Stage, StageInput, plan};
 pub use projection::RowError;
 pub use record::{RecordError, VIEWS_TOPIC, ViewRecord, generation_topic};
 pub use relation::Relation;

@@ -1,25 +1,34 @@
-//! From a query and the relations it names to a plan: what comes out, under which key, from what, by which operator.
+//! From a query and the relations it names to a plan: what comes out, under which key, from what, by which operators.
+//!
+//! A plan is a short row of stages. Where the key really changes, a stage writes an internal topic that the next reads;
+//! the last one writes the view.
 
 mod explode;
 mod group;
+mod join;
 mod lineage;
+mod moved;
+mod names;
 mod schema;
+mod select;
 mod show;
+mod stage;
 mod union;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use weir_avro::Schema;
-use weir_expr::sql::{Binary, Expr, Kind, SqlType};
+use weir_expr::sql::{Expr, Kind};
 use weir_expr::{ExprError, Pos};
 
+pub use stage::{Stage, StageInput};
+
 use crate::aggregate;
-use crate::projection::Projection;
 use crate::relation::Relation;
-use crate::sql::{How, Item, Query, Source};
-use crate::task::{Operator, Task};
+use crate::sql::{Query, Source};
+use crate::task::Task;
+use stage::{Recipe, Staged};
 
 type Planned<T> = Result<T, ExprError>;
 
@@ -43,15 +52,16 @@ pub struct Options {
 /// A planned view.
 #[derive(Debug)]
 pub struct Plan {
-    /// The inputs, in the order the task numbers them.
+    /// The products and views it reads. With one stage they are in the order the task numbers them; with several each
+    /// [`Stage`] has inputs of its own.
     pub inputs: Vec<Arc<Relation>>,
     /// What comes out.
     pub output: Arc<Relation>,
     /// The text of the output schema.
     pub schema: Json,
-    /// The operator, in a line.
+    /// The operator of the last stage, in a line.
     pub operator: String,
-    /// What the state will hold, in a line.
+    /// What the state of the last stage will hold, in a line.
     pub state: String,
     /// Whether the inputs lie together, in a line.
     pub copartitioned: String,
@@ -59,9 +69,7 @@ pub struct Plan {
     pub lineage: Vec<Lineage>,
     /// Worth knowing.
     pub notes: Vec<String>,
-    query: Query,
-    options: Options,
-    relations: Vec<Arc<Relation>>,
+    stages: Vec<Stage>,
 }
 
 /// Where an output field comes from.
@@ -77,10 +85,38 @@ pub struct Lineage {
     pub masks: Vec<String>,
 }
 
+/// A plan and the task of each of its stages.
+type Built = (Plan, Vec<Task>);
+
 struct Planner<'p> {
     query: &'p Query,
     options: &'p Options,
     sources: Vec<(&'p Source, Arc<Relation>)>,
+    /// Whether what a join needs under another key has it.
+    settled: bool,
+    reads: Reads,
+}
+
+/// What the sources of a join are read as.
+#[derive(Clone, Default)]
+enum Reads {
+    /// Each as itself.
+    #[default]
+    Sources,
+    /// The right side of a join on a foreign key as its answers.
+    Answers(Arc<Relation>),
+    /// The first ones, joined in stages before, as their rows.
+    Chain(Chain),
+}
+
+/// The rows of a stream and the tables that it has met so far.
+#[derive(Clone)]
+struct Chain {
+    relation: Arc<Relation>,
+    /// How many of the sources are in it.
+    sources: usize,
+    /// The fields that are its key, from the root of the row.
+    key: Vec<Expr>,
 }
 
 /// Plans the query `text` of a view over `relations`.
@@ -89,22 +125,48 @@ struct Planner<'p> {
 /// The first thing that is wrong, with its place in the text and what would work.
 pub fn plan(text: &str, options: &Options, relations: &[Arc<Relation>]) -> Planned<Plan> {
     let query = crate::sql::parse(text)?;
-    let planned = build(&query, options, relations)?;
-    Ok(Plan { query, options: options.clone(), relations: relations.to_vec(), ..planned.0 })
+    let (mut plan, _) = build(&query, options, relations)?;
+    let recipe = Arc::new(Recipe { query, options: options.clone(), relations: relations.to_vec() });
+    for (i, stage) in plan.stages.iter_mut().enumerate() {
+        stage.recipe = Some((Arc::clone(&recipe), i));
+    }
+    Ok(plan)
 }
 
 impl Plan {
-    /// A task for one partition of the inputs.
+    /// What it takes to run it, in order: a view whose key does not change on the way is one stage. The last stage writes
+    /// the view, each other one an internal topic that a later one reads.
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// The task of every stage, in order, each for one partition.
     ///
     /// # Errors
     /// None that [`plan`] has not found; the plan is compiled anew.
-    pub fn task(&self) -> Planned<Task> {
-        build(&self.query, &self.options, &self.relations).map(|(_, task)| task)
+    pub fn tasks(&self) -> Planned<Vec<Task>> {
+        match self.stages.first().and_then(|stage| stage.recipe.as_ref()) {
+            Some((of, _)) => build(&of.query, &of.options, &of.relations).map(|(_, tasks)| tasks),
+            None => Ok(Vec::new()),
+        }
     }
 
-    /// Whether what comes out has another key than what goes in, so that the key says in which partition it lies.
+    /// A task for one partition of the inputs of a plan of one stage.
+    ///
+    /// # Errors
+    /// For a plan of several stages, each of which has a task of its own; otherwise none that [`plan`] has not found:
+    /// the plan is compiled anew.
+    pub fn task(&self) -> Planned<Task> {
+        match &self.stages[..] {
+            [stage] => stage.task(),
+            stages => fail(Pos::default(), format!("the plan has {} stages; run the task of each", stages.len())),
+        }
+    }
+
+    /// Whether what the last stage puts out has another key than what goes in, so that the key says in which partition it
+    /// lies; otherwise it lies in that of its input.
     pub fn rekeyed(&self) -> bool {
-        std::iter::once(&self.query).chain(&self.query.union).any(|query| query.partition.is_some())
+        self.stages.last().is_some_and(|stage| stage.rekeyed)
     }
 
     /// The names of the relations a query reads, for the order in which views are planned.
@@ -123,12 +185,12 @@ fn sources(query: &Query) -> impl Iterator<Item = &Source> {
     std::iter::once(&query.from).chain(query.joins.iter().map(|j| &j.with))
 }
 
-fn build(query: &Query, options: &Options, relations: &[Arc<Relation>]) -> Planned<(Plan, Task)> {
+fn build(query: &Query, options: &Options, relations: &[Arc<Relation>]) -> Planned<Built> {
     if query.union.is_empty() { select(query, options, relations) } else { union::union(query, options, relations) }
 }
 
 /// Plans one SELECT, whatever a UNION ALL puts behind it.
-fn select(query: &Query, options: &Options, relations: &[Arc<Relation>]) -> Planned<(Plan, Task)> {
+fn select(query: &Query, options: &Options, relations: &[Arc<Relation>]) -> Planned<Built> {
     let mut sources = Vec::new();
     for source in self::sources(query) {
         let Some(relation) = relations.iter().find(|r| r.name == source.name || r.topic == source.name) else {
@@ -143,7 +205,7 @@ fn select(query: &Query, options: &Options, relations: &[Arc<Relation>]) -> Plan
         }
         sources.push((source, Arc::clone(relation)));
     }
-    Planner { query, options, sources }.plan()
+    Planner { query, options, sources, settled: false, reads: Reads::Sources }.plan(Staged::default())
 }
 
 const AGGREGATES: [(&str, aggregate::Kind); 13] = [
@@ -168,398 +230,4 @@ fn aggregate_kind(name: &str) -> Option<aggregate::Kind> {
 
 fn has_aggregate(e: &Expr) -> bool {
     matches!(&e.kind, Kind::Call(name, _) if aggregate_kind(name).is_some()) || e.inner().into_iter().any(has_aggregate)
-}
-
-impl Planner<'_> {
-    fn plan(&self) -> Planned<(Plan, Task)> {
-        let query = self.query;
-        let at = query.from.at;
-        let first = &self.sources[0].1;
-        let joined = self.sources.len() > 1;
-        let tables: Vec<bool> = self.sources.iter().map(|(_, r)| r.table).collect();
-        let sides: Vec<How> = query.joins.iter().map(|j| j.how).collect();
-        let all_tables = tables.iter().all(|t| *t);
-        if joined {
-            if !all_tables && (tables[0] || tables[1..].iter().any(|t| !t)) {
-                return fail(
-                    query.joins[0].with.at,
-                    "a join is of tables, or of a stream in FROM with tables; joins of two streams are not part of the language yet",
-                );
-            }
-            if !all_tables && sides.contains(&How::Full) {
-                return fail(
-                    query.joins[0].with.at,
-                    "a stream joins tables with JOIN or LEFT JOIN; a full join needs tables on both sides",
-                );
-            }
-            for (i, join) in query.joins.iter().enumerate() {
-                self.on_keys(i + 1, &join.on)?;
-            }
-        }
-        let later_full = |i: usize| sides.iter().skip(i).any(|how| *how == How::Full);
-        let nullable: Vec<bool> =
-            (0..self.sources.len()).map(|i| later_full(i) || (i > 0 && sides[i - 1] != How::Inner)).collect();
-        let schema = if joined {
-            let parts: Vec<_> = self
-                .sources
-                .iter()
-                .zip(&nullable)
-                .map(|((s, r), n)| (&*s.alias, &*r.schema, r.schema.root(), *n))
-                .collect();
-            Arc::new(Schema::of_parts(&parts).map_err(|e| ExprError::new(at, e.to_string()))?)
-        } else {
-            Arc::clone(&first.schema)
-        };
-        let filter = query.filter.as_ref().map(|e| self.resolved(e)).transpose()?;
-        if let Some(e) = filter.as_ref().filter(|e| has_aggregate(e)) {
-            return fail(e.at, "an aggregate cannot stand in WHERE; use HAVING");
-        }
-        let columns = self.columns()?;
-        let having = query.having.as_ref().map(|e| self.resolved(e)).transpose()?;
-        self.exploded(&columns, filter.as_ref())?;
-        let grouped = !query.group.is_empty()
-            || query.window.is_some()
-            || having.is_some()
-            || columns.iter().any(|(_, e)| has_aggregate(e));
-        if let (Some(place), true) = (query.last, !grouped || query.window.is_none()) {
-            return fail(place, "EMIT FINAL needs GROUP BY with a window: without one nothing is final");
-        }
-        let mut table = all_tables;
-        let mut key = first.key.clone();
-        let mut personal_key = first.personal_key;
-        let mut notes = Vec::new();
-        let (operator, select, made, out_schema, says, state) = if grouped {
-            table = true;
-            if joined || first.table {
-                return fail(
-                    at,
-                    "GROUP BY reads one stream; make a view of the join, and sum a table up where it is made from a stream",
-                );
-            }
-            if let Some(e) = &query.partition {
-                return fail(e.at, "PARTITION BY and GROUP BY do not stand together: the group is the key");
-            }
-            let grouped = self.group(&schema, filter.as_ref(), having.as_ref(), &columns, &mut notes)?;
-            if query.window.is_some() {
-                key.push("window_start".to_owned());
-            }
-            grouped
-        } else {
-            let (select, made) = Projection::new(&schema, filter.as_ref(), &columns, &self.options.salt, false)?;
-            let (operator, says, state) = if !joined {
-                match (&query.partition, table) {
-                    (Some(e), true) => {
-                        return fail(e.at, "PARTITION BY gives a stream a new key; a table keeps its own");
-                    }
-                    (Some(e), false) => {
-                        let e = self.resolved(e)?;
-                        let text = Expr::new(e.at, Kind::Cast(Box::new(e.clone()), SqlType::Text, false));
-                        let column = [("key".to_owned(), text)];
-                        let (rekey, _) = Projection::new(&schema, None, &column, &self.options.salt, true)?;
-                        key = columns.iter().filter(|(_, c)| *c == e).take(1).map(|(name, _)| name.clone()).collect();
-                        personal_key = self.clear(&e).iter().any(|f| self.class(f).is_some());
-                        self.allowed(&e, "the key")?;
-                        (
-                            Operator::Stream { rekey: Some(rekey), rest: Vec::new() },
-                            "re-key a stream, record by record".to_owned(),
-                            "none".to_owned(),
-                        )
-                    }
-                    (None, false) => {
-                        let operator = Operator::Stream { rekey: None, rest: Vec::new() };
-                        (operator, "stream, record by record".to_owned(), "none".to_owned())
-                    }
-                    (None, true) => {
-                        (Operator::Table, "table, row by row".to_owned(), "a hash of the output of each key".to_owned())
-                    }
-                }
-            } else if let Some(e) = &query.partition {
-                return fail(e.at, "a join keeps its key; re-key it in a view of its own");
-            } else if all_tables {
-                let says = format!("merge of {} tables on the key", self.sources.len());
-                (Operator::Merge { sides, nullable }, says, "the newest row of each side for each key".to_owned())
-            } else {
-                let says = format!(
-                    "stream looks up {}",
-                    self.sources[1..].iter().map(|(_, r)| &*r.name).collect::<Vec<_>>().join(", ")
-                );
-                (Operator::Lookup { sides }, says, "the newest row of each table for each key".to_owned())
-            };
-            (operator, select, made, schema, says, state)
-        };
-        let renamed = |field: &String| {
-            let same = columns.iter().find(|(_, e)| match &e.kind {
-                Kind::Path(names) => names[usize::from(joined)..].join(".") == *field,
-                _ => false,
-            });
-            same.map(|(name, _)| name.clone())
-        };
-        let key: Vec<String> = match query.partition {
-            Some(_) => key,
-            None => key.iter().map(renamed).collect::<Option<_>>().unwrap_or_default(),
-        };
-        if query.partition.is_none() && personal_key {
-            for field in &first.key {
-                let from = format!("{}.{field}", first.name);
-                if first.personal.contains_key(field) && !self.options.allow.contains(&from) {
-                    return fail(
-                        at,
-                        format!(
-                            "the key of the output carries {from} ({}); allow it by name in `allow`, or give the output another key with PARTITION BY HASH({field})",
-                            first.personal[field]
-                        ),
-                    );
-                }
-            }
-        }
-        if key.is_empty() {
-            notes.push("the key of the output is not made of its fields; select the key to make it so".to_owned());
-        }
-        let lineage = self.lineage(&columns, &made, &out_schema)?;
-        let json = self.schema(&columns, &made, &out_schema)?;
-        let schema = Schema::parse(&json.to_string())
-            .map_err(|e| ExprError::new(at, format!("the output has no Avro schema: {e}")))?;
-        let mut personal = BTreeMap::new();
-        for (name, e) in &columns {
-            if let Some(class) = self.clear(e).iter().find_map(|f| self.class(f)) {
-                personal.insert(name.clone(), class);
-            }
-        }
-        let partitions: BTreeSet<_> = self.sources.iter().filter_map(|(_, r)| r.partitions).collect();
-        let copartitioned = match (joined, partitions.len()) {
-            (false, _) => "one input".to_owned(),
-            (true, 0) => "unknown: no contract says how many partitions its topic has".to_owned(),
-            (true, 1) => format!("yes: {} partitions, murmur2 of the same text key", partitions.first().unwrap_or(&0)),
-            _ => {
-                return fail(
-                    query.joins[0].with.at,
-                    format!(
-                        "the inputs have {} partitions; give them the same number in their contracts",
-                        partitions.iter().map(u32::to_string).collect::<Vec<_>>().join(" and ")
-                    ),
-                );
-            }
-        };
-        let event_time = first
-            .event_time
-            .as_ref()
-            .filter(|_| !table)
-            .and_then(|path| renamed(&path.to_string()))
-            .map(|n| weir_avro::FieldPath::parse(&n));
-        let output = Relation {
-            name: self.options.id.clone(),
-            topic: self.options.topic.clone(),
-            table,
-            key,
-            text_key: first.text_key || query.partition.is_some(),
-            event_time,
-            partitions: first.partitions,
-            schema: Arc::new(schema),
-            personal,
-            personal_key,
-        };
-        let inputs: Vec<_> = self.sources.iter().map(|(_, r)| Arc::clone(r)).collect();
-        let task = Task {
-            operator,
-            select,
-            tables,
-            pending: Default::default(),
-            next_close: None,
-            row: Vec::new(),
-            entry: Vec::new(),
-        };
-        let plan = Plan {
-            inputs,
-            output: Arc::new(output),
-            schema: json,
-            operator: says,
-            state,
-            copartitioned,
-            lineage,
-            notes,
-            query: query.clone(),
-            options: self.options.clone(),
-            relations: Vec::new(),
-        };
-        Ok((plan, task))
-    }
-
-    /// The condition of a join: each field of the key equal to its counterpart in a relation before.
-    fn on_keys(&self, right: usize, on: &Expr) -> Planned<()> {
-        let relation = &self.sources[right].1;
-        let mut equal = BTreeSet::new();
-        let mut left_over = vec![on];
-        while let Some(e) = left_over.pop() {
-            match &e.kind {
-                Kind::Binary(Binary::And, two) => left_over.extend(two.iter()),
-                Kind::Binary(Binary::Eq, two) => {
-                    let (a, b) = (self.key_part(&two[0])?, self.key_part(&two[1])?);
-                    match (a, b) {
-                        (Some((s, i)), Some((t, j))) if i == j && (s == right) != (t == right) && s.max(t) == right => {
-                            equal.insert(i)
-                        }
-                        _ => {
-                            return fail(
-                                e.at,
-                                format!(
-                                    "a join is on the keys of both sides ({} of {}); re-key a stream with PARTITION BY in a view of its own",
-                                    relation.key.join(", "),
-                                    relation.name
-                                ),
-                            );
-                        }
-                    };
-                }
-                _ => return fail(e.at, "ON takes equalities of key fields, joined with AND"),
-            }
-        }
-        let whole = equal.contains(&usize::MAX);
-        if !whole && (relation.key.is_empty() || (0..relation.key.len()).any(|i| !equal.contains(&i))) {
-            return fail(
-                on.at,
-                format!("ON must name every field of the key of {}: {}", relation.name, relation.key.join(", ")),
-            );
-        }
-        if self.sources.iter().take(right + 1).any(|(_, r)| r.key.len() != relation.key.len() && !whole) {
-            return fail(on.at, "the keys of both sides have a different number of fields");
-        }
-        if self.sources[0].1.text_key != relation.text_key {
-            return fail(on.at, "one side has its key as text, the other as Avro; they never meet");
-        }
-        Ok(())
-    }
-
-    /// Which relation's key an expression is, and which field of it; `usize::MAX` for the whole key.
-    fn key_part(&self, e: &Expr) -> Planned<Option<(usize, usize)>> {
-        let Kind::Path(names) = &e.kind else { return Ok(None) };
-        if let [alias, name] = &names[..]
-            && name.eq_ignore_ascii_case("rowkey")
-        {
-            return Ok(self.sources.iter().position(|(s, _)| *s.alias == **alias).map(|i| (i, usize::MAX)));
-        }
-        let Kind::Path(names) = self.resolved(e)?.kind else { return Ok(None) };
-        let Some(source) = self.sources.iter().position(|(s, _)| *s.alias == *names[0]) else { return Ok(None) };
-        let path = names[1..].join(".");
-        Ok(self.sources[source].1.key.iter().position(|k| *k == path).map(|field| (source, field)))
-    }
-
-    /// The expression with every name leading from the root of the row.
-    fn resolved(&self, e: &Expr) -> Planned<Expr> {
-        let mut e = e.clone();
-        self.resolve(&mut e)?;
-        Ok(e)
-    }
-
-    fn resolve(&self, e: &mut Expr) -> Planned<()> {
-        let at = e.at;
-        if let Kind::Path(names) = &e.kind {
-            e.kind = self.name(names, at)?;
-            return Ok(());
-        }
-        e.inner_mut().into_iter().try_for_each(|inner| self.resolve(inner))
-    }
-
-    fn name(&self, names: &[Box<str>], at: Pos) -> Planned<Kind> {
-        let joined = self.sources.len() > 1;
-        let has = |r: &Relation, name: &str| r.fields().contains(&name);
-        let qualified = self.sources.iter().find_map(|(s, r)| {
-            let parts: Vec<&str> = s.name.split('.').collect();
-            let long = names.len() > parts.len() && names.iter().zip(&parts).all(|(a, b)| **a == **b);
-            match (names.len() > 1 && *s.alias == *names[0], long) {
-                (true, _) => Some((s, r, 1)),
-                (_, true) => Some((s, r, parts.len())),
-                _ => None,
-            }
-        });
-        if let Some((source, relation, used)) = qualified {
-            let rest = &names[used..];
-            if has(relation, &rest[0]) {
-                let alias = joined.then(|| source.alias.as_str().into());
-                return Ok(Kind::Path(alias.into_iter().chain(rest.iter().cloned()).collect()));
-            }
-            match rest[0].to_ascii_lowercase().as_str() {
-                "rowkey" => return Ok(Kind::RowKey),
-                "rowtime" => return Ok(Kind::RowTime),
-                _ if has(relation, &names[0]) => {}
-                _ => {
-                    return fail(
-                        at,
-                        format!(
-                            "{} has no field `{}`; it has {}",
-                            relation.name,
-                            rest[0],
-                            relation.fields().join(", ")
-                        ),
-                    );
-                }
-            }
-        }
-        let mut found = self.sources.iter().filter(|(_, r)| has(r, &names[0]));
-        match (found.next(), found.next()) {
-            (Some((source, _)), None) => {
-                let alias = joined.then(|| source.alias.as_str().into());
-                Ok(Kind::Path(alias.into_iter().chain(names.iter().cloned()).collect()))
-            }
-            (Some((a, _)), Some((b, _))) => {
-                fail(at, format!("`{0}` is a field of {1} and of {2}; write {1}.{0}", names[0], a.alias, b.alias))
-            }
-            (None, _) if self.query.window.is_some() && matches!(&*names[0], "window_start" | "window_end") => {
-                Ok(Kind::Path(names.into()))
-            }
-            (None, _) => {
-                let all: Vec<&str> = self.sources.iter().flat_map(|(_, r)| r.fields()).collect();
-                fail(at, format!("there is no field `{}`; there are {}", names[0], all.join(", ")))
-            }
-        }
-    }
-
-    /// The output fields by name.
-    fn columns(&self) -> Planned<Vec<(String, Expr)>> {
-        let mut columns: Vec<(String, Expr)> = Vec::new();
-        for item in &self.query.items {
-            let new = match item {
-                Item::One(e, alias) => {
-                    let name = match (alias, &e.kind) {
-                        (Some(alias), _) => alias.clone(),
-                        (None, Kind::Path(names)) => names.last().map(ToString::to_string).unwrap_or_default(),
-                        (None, Kind::Field(_, name)) => name.to_string(),
-                        _ => return fail(e.at, "this needs a name: add AS name"),
-                    };
-                    if !is_name(&name) {
-                        return fail(
-                            e.at,
-                            format!("`{name}` is no Avro name: letters, digits and `_`, not a digit first"),
-                        );
-                    }
-                    vec![(name, self.resolved(e)?)]
-                }
-                Item::All(of, at) => {
-                    let mut all = Vec::new();
-                    let wanted = |s: &Source| of.as_ref().is_none_or(|of| s.alias == *of || s.name == *of);
-                    for (source, relation) in self.sources.iter().filter(|(s, _)| wanted(s)) {
-                        for field in relation.fields() {
-                            let path = [source.alias.as_str(), field].map(Box::from).into();
-                            all.push((field.to_owned(), self.resolved(&Expr::new(*at, Kind::Path(path)))?));
-                        }
-                    }
-                    if all.is_empty() {
-                        return fail(*at, format!("`{}` is no relation of this query", of.as_deref().unwrap_or("*")));
-                    }
-                    all
-                }
-            };
-            for (name, e) in new {
-                if columns.iter().any(|(known, _)| *known == name) {
-                    return fail(e.at, format!("two output fields are called `{name}`; add AS to one"));
-                }
-                columns.push((name, e));
-            }
-        }
-        Ok(columns)
-    }
-}
-
-fn is_name(name: &str) -> bool {
-    name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }

@@ -4,8 +4,12 @@
 mod select;
 #[cfg(test)]
 mod tests;
+mod within;
 mod words;
 
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
 use sqlparser::ast as p;
 use sqlparser::ast::Spanned;
 use sqlparser::dialect::GenericDialect;
@@ -66,14 +70,53 @@ pub(crate) struct Join {
     pub how: How,
     pub with: Source,
     pub on: Expr,
+    pub times: Times,
+}
+
+/// What a join says of time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Times {
+    /// How far apart in time the records of two streams meet.
+    pub within: Option<(Within, Pos)>,
+    /// That a stream sees a table as it was at the time of its record.
+    pub of: Option<(AsOf, Pos)>,
+}
+
+/// A look into the past of a table.
+#[derive(Clone, Debug)]
+pub(crate) struct AsOf {
+    /// The time of the record that looks.
+    pub time: Expr,
+    /// How long rows are kept that others have followed, in milliseconds.
+    pub history: i64,
+}
+
+/// The window of a join of two streams, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Within {
+    /// The most that the event times of a pair differ by.
+    pub distance: i64,
+    /// How long a window is kept open for records that come late.
+    pub grace: i64,
 }
 
 /// A window over event time; all lengths in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
-    pub size: i64,
-    pub step: i64,
+    pub shape: Shape,
+    /// How long it is kept open for records that come late.
     pub grace: i64,
+}
+
+/// Which window a time lies in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Windows of one size that begin at each multiple of a step.
+    Hop { size: i64, step: i64 },
+    /// Windows of whole days as a time zone has them.
+    Days { size: i64, step: i64, zone: TimeZone },
+    /// From a first record to a last one, with no more than the gap between any two that follow each other.
+    Session { gap: i64 },
 }
 
 type Parsed<T> = Result<T, ExprError>;
@@ -126,13 +169,14 @@ fn parse_here(text: &str) -> Parsed<Query> {
     }
     let last = emit(&mut tokens)?;
     let partition = partition(&mut tokens)?;
+    let times = within::times(&mut tokens)?;
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let query = parser.parse_query().map_err(syntax)?;
     let rest = parser.peek_token();
     if rest.token != Token::EOF {
         return fail(pos(rest.span.start), format!("`{}` is not expected here; the query ends before it", rest.token));
     }
-    Reader { depth: 0 }.query(*query, partition, last)
+    Reader { depth: 0, joins: 0, times }.query(*query, partition, last)
 }
 
 /// The parser's errors name their place in the text.
@@ -195,11 +239,14 @@ fn partition(tokens: &mut Vec<TokenWithSpan>) -> Parsed<Option<Expr>> {
     if rest.token != Token::EOF {
         return fail(place, format!("PARTITION BY takes one expression and stands last, but `{}` follows", rest.token));
     }
-    Reader { depth: 0 }.expr(expr).map(Some)
+    Reader { depth: 0, joins: 0, times: BTreeMap::new() }.expr(expr).map(Some)
 }
 
 struct Reader {
     depth: u32,
+    /// How many joins have been read.
+    joins: usize,
+    times: BTreeMap<usize, Times>,
 }
 
 impl Reader {

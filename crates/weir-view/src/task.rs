@@ -4,16 +4,23 @@
 //! One call of [`Task::process`] is all or nothing. A record that a view cannot take is an error before anything was
 //! written, so the caller can put it aside and go on.
 
+mod foreign;
+mod regroup;
+mod rekey;
+mod sessions;
+mod tables;
+mod versions;
 mod windows;
+mod within;
 
 use twox_hash::XxHash3_128;
-use weir_avro::{put_blob, put_long};
-use weir_expr::Value;
+
+pub(crate) use foreign::{ANSWER, SUBSCRIPTION};
+pub(crate) use rekey::{Changes, Rekey};
 
 use crate::aggregate::Aggregate;
-use crate::bytes::Bytes;
 use crate::projection::{Projection, RowError};
-use crate::sql::{How, Window};
+use crate::sql::{How, Window, Within};
 use crate::state::{State, StateError};
 
 /// The form of all values in the state.
@@ -79,23 +86,36 @@ pub enum Done {
     NoKey,
     /// Every window it belongs to is closed.
     Late,
+    /// It was taken, but a row that it makes due is not in the output: the row of a window that it closes, or of a group
+    /// of several records, for which an expression has no value. Counted.
+    Undefined,
 }
 
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "a task has one")]
 pub(crate) enum Operator {
-    /// A stream, row by row; with a new key where there is one. `rest` takes the further inputs of a union.
-    Stream { rekey: Option<Projection>, rest: Vec<Task> },
+    /// A stream, row by row. `rest` takes the further inputs of a union.
+    Stream { rest: Vec<Task> },
     /// A table, row by row.
     Table,
-    /// A stream (input 0) that looks rows up in tables.
-    Lookup { sides: Vec<How> },
+    /// A stream (input 0) that looks rows up in tables; in those with a history as they were at its time.
+    Lookup { sides: Vec<How>, history: Vec<Option<i64>> },
+    /// Two streams whose records meet within a time.
+    Within { how: How, within: Within },
     /// Tables on one key.
     Merge { sides: Vec<How>, nullable: Vec<bool> },
+    /// A table whose rows ask for the row of another whose key they name.
+    Subscribe { by: Rekey },
+    /// The other table (input 0), which answers to those who ask (input 1).
+    Answer,
+    /// The table (input 0) and the answers (input 1).
+    Foreign { by: Rekey, how: How },
     Aggregate {
+        /// Splits the changes of a table; the rows of a stream are taken as they are.
+        changes: Option<Changes>,
         keys: Projection,
-        /// The fields of a text key of several fields, as texts.
-        texts: Option<Projection>,
+        /// The fields of a text key of several fields.
+        texts: Option<Rekey>,
         args: Projection,
         all: Vec<Aggregate>,
         window: Option<Window>,
@@ -103,11 +123,19 @@ pub(crate) enum Operator {
     },
 }
 
-/// A view at work.
+/// A view at work, or one stage of it.
 #[derive(Debug)]
 pub struct Task {
     pub(crate) operator: Operator,
     pub(crate) select: Projection,
+    /// The key of what comes out, where it is not that of what comes in.
+    pub(crate) rekey: Option<Rekey>,
+    /// Whether a table gives its changes, the old row and the new, to be summed up.
+    pub(crate) retracts: bool,
+    /// What takes the output in turn, under the same key.
+    pub(crate) next: Option<Box<Task>>,
+    /// Put in front of what the keys of the state begin with, so that operators in a row keep apart.
+    pub(crate) space: u8,
     /// Whether each input is a table.
     pub(crate) tables: Vec<bool>,
     pub(crate) pending: Pending,
@@ -134,6 +162,9 @@ struct Pend {
     headers: bool,
 }
 
+/// Key, value and time.
+type Made = (Option<Vec<u8>>, Option<Vec<u8>>, i64);
+
 impl Pending {
     fn clear(&mut self) {
         self.writes.clear();
@@ -145,6 +176,19 @@ impl Pending {
         self.bytes.extend_from_slice(key.unwrap_or_default());
         self.bytes.extend_from_slice(value.unwrap_or_default());
         self.outputs.push(Pend { key: key.map(<[u8]>::len), value: value.map(<[u8]>::len), time, headers });
+    }
+
+    /// The outputs, taken out: key, value and time of each.
+    fn taken(&mut self) -> Vec<Made> {
+        let mut at = 0;
+        let mut take = |length: Option<usize>| {
+            let from = at;
+            at += length.unwrap_or(0);
+            length.and_then(|_| self.bytes.get(from..at)).map(<[u8]>::to_vec)
+        };
+        let made = self.outputs.drain(..).map(|Pend { key, value, time, .. }| (take(key), take(value), time)).collect();
+        self.bytes.clear();
+        made
     }
 
     fn put(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
@@ -211,6 +255,29 @@ impl From<Broken> for Fault {
 }
 
 impl Task {
+    /// A task that does one thing.
+    pub(crate) fn new(operator: Operator, select: Projection, tables: Vec<bool>) -> Task {
+        Task {
+            operator,
+            select,
+            rekey: None,
+            retracts: false,
+            next: None,
+            space: 0,
+            tables,
+            pending: Pending::default(),
+            next_close: None,
+            row: Vec::new(),
+            entry: Vec::new(),
+        }
+    }
+
+    /// Whether what comes out lies elsewhere than what goes in. A key that is only written otherwise does not.
+    pub(crate) fn rekeys(&self) -> bool {
+        matches!(self.operator, Operator::Subscribe { .. } | Operator::Answer)
+            || (self.rekey.is_some() && self.next.is_none())
+    }
+
     /// Takes one record of an input, in the order of the merged inputs. Where it fails, nothing has been written and
     /// nothing emitted.
     ///
@@ -223,23 +290,56 @@ impl Task {
         state: &mut dyn State,
         emit: &mut dyn Emit,
     ) -> Result<Done, Fault> {
-        if let (Operator::Stream { rest, .. }, Some(other)) = (&mut self.operator, input.checked_sub(1))
+        if let (Operator::Stream { rest }, Some(other)) = (&mut self.operator, input.checked_sub(1))
             && let Some(task) = rest.get_mut(other)
         {
             return task.process(0, record, state, emit);
         }
         self.pending.clear();
-        let close = self.next_close;
-        let done = self.take(input, record, state);
-        match done {
+        let close = (self.next_close, self.next.as_ref().and_then(|next| next.next_close));
+        match self.whole(input, record, state) {
             Ok(done) => {
                 self.pending.commit(state, emit)?;
                 Ok(done)
             }
             Err(fault) => {
-                self.next_close = close;
+                self.next_close = close.0;
+                if let Some(next) = &mut self.next {
+                    next.next_close = close.1;
+                }
                 Err(fault)
             }
+        }
+    }
+
+    /// Takes a record, and what it makes through the operator behind this one.
+    fn whole(&mut self, input: usize, record: &Record<'_>, state: &dyn State) -> Result<Done, Fault> {
+        let mut done = self.take(input, record, state)?;
+        let Some(mut next) = self.next.take() else { return Ok(done) };
+        let made = self.pending.taken();
+        std::mem::swap(&mut self.pending, &mut next.pending);
+        let taken = made.iter().try_for_each(|(key, value, time)| {
+            let record = Record { key: key.as_deref(), value: value.as_deref(), time: *time, headers: &[], ..*record };
+            match next.take(0, &record, state)? {
+                Done::Taken => {}
+                other => done = other,
+            }
+            Ok(())
+        });
+        std::mem::swap(&mut self.pending, &mut next.pending);
+        self.next = Some(next);
+        taken.map(|()| done)
+    }
+
+    /// Drops what the task remembers of its state between records, for a caller whose transaction was aborted and whose
+    /// state went back.
+    pub fn forget(&mut self) {
+        self.next_close = None;
+        if let Operator::Stream { rest } = &mut self.operator {
+            rest.iter_mut().for_each(Task::forget);
+        }
+        if let Some(next) = &mut self.next {
+            next.forget();
         }
     }
 
@@ -259,7 +359,11 @@ impl Task {
             Operator::Stream { .. } => self.stream(record, &mut row),
             Operator::Table => self.table(record, state, &mut row, &mut entry),
             Operator::Lookup { .. } => self.lookup(input, record, state, &mut row),
+            Operator::Within { .. } => self.within(input, record, state, &mut row),
             Operator::Merge { .. } => self.merge(input, record, state, &mut row, &mut entry),
+            Operator::Subscribe { .. } => self.subscribe(record, state),
+            Operator::Answer => self.answer(input, record, state, &mut row, &mut entry),
+            Operator::Foreign { .. } => self.foreign(input, record, state, &mut row, &mut entry),
             Operator::Aggregate { .. } => self.aggregate(record, state, &mut row),
         };
         (self.row, self.entry) = (row, entry);
@@ -272,188 +376,19 @@ impl Task {
         if ends.is_empty() {
             return Ok(Done::Taken);
         }
-        let mut made = None;
-        let key = match &mut self.operator {
-            Operator::Stream { rekey: Some(rekey), .. } => {
-                rekey.values(value, record, |_, value| {
-                    made = match value {
-                        Value::Null => None,
-                        Value::String(text) => Some(text.as_bytes().to_vec()),
-                        _ => return Err(RowError::Record("a key is text")),
-                    };
-                    Ok(())
-                })?;
-                made.as_deref()
-            }
-            _ => record.key,
+        let made = match &mut self.rekey {
+            Some(rekey) => match (rekey.key(value, record)?, rekey.needed) {
+                (None, true) => return Ok(Done::NoKey),
+                (made, _) => made,
+            },
+            None => None,
         };
+        let key = if self.rekey.is_some() { made.as_deref() } else { record.key };
         let mut from = 0;
         for end in ends {
             self.pending.output(key, out.get(from..*end), record.time, true);
             from = *end;
         }
-        Ok(Done::Taken)
-    }
-
-    /// Puts the newest output of a key out where it differs from the one before, whose hash begins the entry.
-    fn settle(
-        pending: &mut Pending,
-        key: &[u8],
-        was: Option<[u8; 16]>,
-        now: Option<&[u8]>,
-        time: i64,
-    ) -> Option<[u8; 16]> {
-        let new = now.map(hash);
-        if new != was {
-            pending.output(Some(key), now, time, false);
-        }
-        new
-    }
-
-    fn table(
-        &mut self,
-        record: &Record<'_>,
-        state: &dyn State,
-        out: &mut Vec<u8>,
-        entry: &mut Vec<u8>,
-    ) -> Result<Done, Fault> {
-        let key = record.key.unwrap_or_default();
-        let place = keyed(ROWS, key, &[]);
-        let was = match self.pending.get(state, &place, entry)? {
-            true => Some(Bytes(entry.get(1..).unwrap_or_default()).array::<16>().ok_or(BROKEN)?),
-            false => None,
-        };
-        let there = match record.value {
-            Some(value) => self.select.run(value, record, out)?,
-            None => false,
-        };
-        let now = Self::settle(&mut self.pending, key, was, there.then_some(&**out), record.time);
-        if now != was {
-            self.pending.put(place, now.map(|hash| [&[FORM][..], &hash].concat()));
-        }
-        Ok(Done::Taken)
-    }
-
-    fn lookup(
-        &mut self,
-        input: usize,
-        record: &Record<'_>,
-        state: &dyn State,
-        row: &mut Vec<u8>,
-    ) -> Result<Done, Fault> {
-        if input > 0 {
-            let place = keyed(ROWS, record.key.unwrap_or_default(), &[input as u8]);
-            self.pending.put(place, record.value.map(|value| [&[FORM][..], value].concat()));
-            return Ok(Done::Taken);
-        }
-        let Operator::Lookup { sides } = &self.operator else { return Ok(Done::Taken) };
-        row.extend_from_slice(record.value.unwrap_or_default());
-        let mut found = Vec::new();
-        for (i, how) in sides.iter().enumerate() {
-            found.clear();
-            let there = match record.key {
-                Some(key) => self.pending.get(state, &keyed(ROWS, key, &[i as u8 + 1]), &mut found)?,
-                None => false,
-            };
-            match (how, there) {
-                (How::Inner, false) => return Ok(if record.key.is_none() { Done::NoKey } else { Done::Taken }),
-                (How::Inner, true) => row.extend_from_slice(found.get(1..).unwrap_or_default()),
-                (_, true) => {
-                    put_long(row, 1);
-                    row.extend_from_slice(found.get(1..).unwrap_or_default());
-                }
-                (_, false) => put_long(row, 0),
-            }
-        }
-        let mut out = Vec::new();
-        if self.select.run(row, record, &mut out)? {
-            self.pending.output(record.key, Some(&out), record.time, true);
-        }
-        Ok(Done::Taken)
-    }
-
-    /// One entry for a key: the hash of its output, then time and row of each side. Every change of a side makes at most
-    /// one output.
-    fn merge(
-        &mut self,
-        input: usize,
-        record: &Record<'_>,
-        state: &dyn State,
-        row: &mut Vec<u8>,
-        entry: &mut Vec<u8>,
-    ) -> Result<Done, Fault> {
-        let Operator::Merge { sides, nullable } = &self.operator else { return Ok(Done::Taken) };
-        let key = record.key.unwrap_or_default();
-        let place = keyed(ROWS, key, &[]);
-        let found = self.pending.get(state, &place, entry)?;
-        let mut bytes = Bytes(entry.get(1..).unwrap_or_default());
-        let mut was = None;
-        let mut rows: Vec<Option<(i64, &[u8])>> = vec![None; nullable.len()];
-        if found {
-            if bytes.array::<1>().ok_or(BROKEN)? == [1] {
-                was = Some(bytes.array::<16>().ok_or(BROKEN)?);
-            }
-            for side in &mut rows {
-                if bytes.array::<1>().ok_or(BROKEN)? == [1] {
-                    *side = Some((bytes.long().ok_or(BROKEN)?, bytes.blob().ok_or(BROKEN)?));
-                }
-            }
-        }
-        if let Some(side) = rows.get_mut(input) {
-            *side = record.value.map(|value| (record.time, value));
-        }
-        // From left to right, as the joins stand: what is there of the row so far.
-        let mut seen: Vec<bool> = vec![rows.first().is_some_and(Option::is_some)];
-        let mut there = seen[0];
-        for (how, side) in sides.iter().zip(rows.iter().skip(1)) {
-            let own = side.is_some();
-            match how {
-                How::Inner => {
-                    there &= own;
-                    seen.push(there);
-                }
-                How::Left => seen.push(there && own),
-                How::Full => {
-                    if !there {
-                        // What an inner join has dropped is not there for a full one either.
-                        seen.iter_mut().for_each(|seen| *seen = false);
-                    }
-                    seen.push(own);
-                    there |= own;
-                }
-            }
-        }
-        let time = rows.iter().flatten().map(|(time, _)| *time).fold(record.time, i64::max);
-        let mut out = Vec::new();
-        let mut shown = false;
-        if there {
-            for ((side, seen), nullable) in rows.iter().zip(&seen).zip(nullable) {
-                match side.filter(|_| *seen) {
-                    Some((_, value)) => {
-                        if *nullable {
-                            put_long(row, 1);
-                        }
-                        row.extend_from_slice(value);
-                    }
-                    None => put_long(row, 0),
-                }
-            }
-            shown = self.select.run(row, &Record { time, headers: &[], ..*record }, &mut out)?;
-        }
-        let now = Self::settle(&mut self.pending, key, was, shown.then_some(&*out), time);
-        let new = rows.iter().any(Option::is_some).then(|| {
-            let mut new = vec![FORM, u8::from(now.is_some())];
-            new.extend_from_slice(now.as_ref().map_or(&[], |hash| hash));
-            for side in &rows {
-                new.push(u8::from(side.is_some()));
-                if let Some((time, value)) = side {
-                    put_long(&mut new, *time);
-                    put_blob(&mut new, value);
-                }
-            }
-            new
-        });
-        self.pending.put(place, new);
         Ok(Done::Taken)
     }
 }

@@ -9,9 +9,9 @@ use weir_contract::{Diagnostic, Severity};
 use weir_expr::Timestamp;
 
 use crate::file::{Test, ViewFile};
+use crate::flow::Flow;
 use crate::plan::{Plan, plan};
 use crate::relation::Relation;
-use crate::state::Memory;
 use crate::task::{Emit, Fault, Output, Record};
 
 /// Plans views over products, each after those it reads. What is wrong with one is a diagnostic; those that read it are
@@ -97,13 +97,13 @@ impl Emit for Collected {
 }
 
 impl Test {
-    /// Runs the test on one task with a state in memory.
+    /// Runs the test on one task of each stage with states in memory.
     ///
     /// # Errors
     /// What differs from what the test expects, for people.
     pub fn run(&self, plan: &Plan) -> Result<(), String> {
-        let mut task = plan.task().map_err(|e| e.to_string())?;
-        let (mut state, mut out) = (Memory::default(), Collected::default());
+        let mut flow = Flow::new(plan).map_err(|e| e.to_string())?;
+        let mut out = Collected::default();
         let (mut clock, mut faults) = (0, Vec::new());
         for (i, given) in self.given.iter().enumerate() {
             let place = format!("given[{i}]");
@@ -130,11 +130,12 @@ impl Test {
             let key = key.as_deref().map(str::as_bytes);
             let record =
                 Record { key, value: value.as_deref(), time: clock, partition: 0, offset: i as i64, headers: &[] };
-            match task.process(input, &record, &mut state, &mut out) {
+            match flow.process(&relation.name, &record, &mut out) {
                 Ok(_) => {}
                 Err(Fault::Record(fault)) => faults.push(format!("{place}: {fault}")),
                 Err(fault) => return Err(format!("{place}: {fault}")),
             }
+            faults.extend(flow.faults.drain(..).map(|fault| format!("{place}, behind a repartition: {fault}")));
         }
         if faults.len() != self.faults {
             return Err(format!(

@@ -22,6 +22,8 @@ pub struct Total {
     pub late: u64,
     /// Records without the key they would have been joined or grouped by.
     pub no_key: u64,
+    /// Records that made a row due that has no value, and is not in the output.
+    pub undefined: u64,
     /// Entries restored from the changelog.
     pub restored: u64,
 }
@@ -75,6 +77,7 @@ impl Board {
         total.quarantined += counts.written.quarantined;
         total.late += counts.late;
         total.no_key += counts.no_key;
+        total.undefined += counts.undefined;
     }
 
     /// Adds entries that were restored for a view.

@@ -17,6 +17,10 @@ const QUARANTINED: Metric = Metric::new(
 );
 const LATE: Metric = Metric::new("weir_router_late", "Records that came when all their windows had closed.");
 const NO_KEY: Metric = Metric::new("weir_router_no_key", "Records without the key they would be joined or grouped by.");
+const UNDEFINED: Metric = Metric::new(
+    "weir_router_undefined",
+    "Records that made a row due (of a window that closes, of a group) for which an expression has no value.",
+);
 const RESTORED: Metric = Metric::new("weir_router_restored", "Entries of the state that came from the changelog.");
 const LAG: Metric =
     Metric::new("weir_router_lag", "Records of a view's inputs that wait, on partitions of this instance.");
@@ -37,6 +41,7 @@ pub fn page(board: Arc<Board>, views: Arc<Views>, disk: impl Fn() -> u64 + Send 
         samples.counter(QUARANTINED, of(|t| t.quarantined));
         samples.counter(LATE, of(|t| t.late));
         samples.counter(NO_KEY, of(|t| t.no_key));
+        samples.counter(UNDEFINED, of(|t| t.undefined));
         samples.counter(RESTORED, of(|t| t.restored));
         let running = views.current().views;
         let tasks: Vec<_> = running.iter().map(|view| (view, board.tasks(&view.id))).collect();

@@ -109,6 +109,8 @@ pub struct Counts {
     pub late: u64,
     /// Records without the key they would be grouped or joined by.
     pub no_key: u64,
+    /// Records that made a row due that has no value.
+    pub undefined: u64,
 }
 
 /// A view at work on one partition.
@@ -270,6 +272,7 @@ impl Working {
                 Ok(Done::Taken) => {}
                 Ok(Done::Late) => self.counts.late += 1,
                 Ok(Done::NoKey) => self.counts.no_key += 1,
+                Ok(Done::Undefined) => self.counts.undefined += 1,
                 Err(Fault::Record(fault)) => reason = Some(fault.to_string()),
                 Err(Fault::State(fault)) => return Err(Trouble::State(fault.to_string())),
             }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value as Json, json};
 
-use super::Plan;
+use super::{Plan, Stage};
 use crate::relation::Relation;
 
 impl Plan {
@@ -21,7 +21,17 @@ impl Plan {
         line("operator", &self.operator);
         line("key", &if output.key.is_empty() { "not of the value".to_owned() } else { output.key.join(", ") });
         line("copartitioned", &self.copartitioned);
-        line("repartition", "none");
+        let between = self.stages.split_last().map_or(&[][..], |(_, between)| between);
+        if between.is_empty() {
+            line("repartition", "none");
+        }
+        for stage in between {
+            let reads: Vec<_> = stage.inputs.iter().map(|i| &*i.relation.topic).collect();
+            let fields = stage.output.fields().join(", ");
+            line("repartition", &format!("{} ({}) by {}", stage.output.topic, fields, stage.output.key.join(", ")));
+            line("", &format!("from {}: {}", reads.join(", "), stage.operator));
+            line("", &format!("state: {}", stage.state));
+        }
         line("state", &self.state);
         for field in &self.lineage {
             let from = if field.from.is_empty() { "no field".to_owned() } else { field.from.join(", ") };
@@ -37,10 +47,15 @@ impl Plan {
     /// The plan for tools.
     pub fn json(&self) -> Json {
         let relation = |r: &Relation| json!({"name": r.name, "topic": r.topic, "kind": if r.table { "table" } else { "stream" }, "key": r.key, "partitions": r.partitions});
+        let stage = |s: &Stage| {
+            let reads: Vec<_> = s.inputs.iter().map(|i| &*i.relation.topic).collect();
+            json!({"reads": reads, "writes": s.output.topic, "operator": s.operator, "state": s.state})
+        };
         json!({
             "view": relation(&self.output),
             "reads": self.inputs.iter().map(|r| relation(r)).collect::<Vec<_>>(),
-            "operator": self.operator, "state": self.state, "coPartitioned": self.copartitioned, "repartitions": [],
+            "operator": self.operator, "state": self.state, "coPartitioned": self.copartitioned, "repartitions": self.stages.iter().filter(|s| s.suffix.is_some()).map(|s| relation(&s.output)).collect::<Vec<_>>(),
+            "stages": self.stages.iter().map(stage).collect::<Vec<_>>(),
             "lineage": self.lineage.iter().map(|l| json!({"field": l.field, "type": l.ty, "from": l.from, "masks": l.masks})).collect::<Vec<_>>(),
             "notes": self.notes, "schema": self.schema,
         })

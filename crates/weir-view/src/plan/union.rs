@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
-use super::{Options, Plan, Planned, fail, select};
+use super::stage::Staged;
+use super::{Built, Options, Plan, Planned, fail, select};
 use crate::relation::Relation;
 use crate::sql::Query;
 use crate::task::{Operator, Task};
@@ -14,7 +15,7 @@ use crate::task::{Operator, Task};
 const MEANING: [&str; 10] =
     ["type", "name", "fields", "items", "values", "symbols", "size", "logicalType", "precision", "scale"];
 
-pub(super) fn union(query: &Query, options: &Options, relations: &[Arc<Relation>]) -> Planned<(Plan, Task)> {
+pub(super) fn union(query: &Query, options: &Options, relations: &[Arc<Relation>]) -> Planned<Built> {
     if let Some(e) = &query.partition {
         return fail(e.at, "a UNION ALL keeps the key of its streams; re-key each in a view of its own");
     }
@@ -24,10 +25,11 @@ pub(super) fn union(query: &Query, options: &Options, relations: &[Arc<Relation>
     let mut all: Vec<(Plan, Task)> = Vec::new();
     for one in std::iter::once(query).chain(&query.union) {
         let at = one.from.at;
-        let (plan, task) = select(one, options, relations)?;
-        if plan.inputs.len() > 1 || plan.output.table {
+        let (plan, mut tasks) = select(one, options, relations)?;
+        let Some(task) = tasks.pop().filter(|_| plan.inputs.len() == 1 && tasks.is_empty() && !plan.output.table)
+        else {
             return fail(at, "UNION ALL is of SELECTs that read one stream each; make a view of a join and read that");
-        }
+        };
         let input = &plan.inputs[0];
         if all.iter().any(|(other, _)| other.inputs[0].name == input.name) {
             return fail(
@@ -78,8 +80,12 @@ pub(super) fn union(query: &Query, options: &Options, relations: &[Arc<Relation>
     plan.output = Arc::new(output);
     plan.operator = format!("union of {count} streams, record by record");
     plan.copartitioned = copartitioned;
-    task.operator = Operator::Stream { rekey: None, rest };
-    Ok((plan, task))
+    task.operator = Operator::Stream { rest };
+    let mut staged = Staged::default();
+    let says = [plan.operator.clone(), plan.state.clone()];
+    staged.push(&plan.inputs, &plan.output, None, says, Vec::new(), task);
+    plan.stages = staged.stages;
+    Ok((plan, staged.tasks))
 }
 
 /// Whether the records of both can stand in one topic; otherwise what to do.

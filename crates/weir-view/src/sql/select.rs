@@ -1,11 +1,11 @@
 //! From the parser's SELECT to a query: its clauses, joins, items and windows, and the SELECTs of a UNION ALL.
 
 use sqlparser::ast as p;
-use weir_expr::Pos;
 use weir_expr::sql::Expr;
+use weir_expr::{ExprError, Pos};
 
 use super::words::{interval, source};
-use super::{How, Item, Join, Parsed, Query, Reader, Window, at, fail, plain, unsupported};
+use super::{How, Item, Join, Parsed, Query, Reader, Shape, Window, at, fail, plain, unsupported};
 
 impl Reader {
     pub(super) fn query(&mut self, query: p::Query, partition: Option<Expr>, last: Option<Pos>) -> Parsed<Query> {
@@ -121,8 +121,10 @@ impl Reader {
             }
             _ => return fail(with.at, "a join is JOIN, LEFT JOIN or FULL JOIN with ON"),
         };
+        let times = self.times.remove(&self.joins).unwrap_or_default();
+        self.joins += 1;
         match constraint {
-            p::JoinConstraint::On(on) => Ok(Join { how, with, on: self.expr(on)? }),
+            p::JoinConstraint::On(on) => Ok(Join { how, with, on: self.expr(on)?, times }),
             _ => fail(with.at, "a join needs ON a.key = b.key"),
         }
     }
@@ -142,20 +144,19 @@ impl Reader {
         }
     }
 
-    /// `TUMBLE(size [, grace])` and `HOP(size, step [, grace])`.
+    /// `TUMBLE(size [, grace])`, `HOP(size, step [, grace])` and `SESSION(gap [, grace])`.
     fn window(&mut self, e: &p::Expr, place: Pos) -> Parsed<Option<Window>> {
         let p::Expr::Function(function) = e else { return Ok(None) };
         let name = function.name.to_string().to_ascii_uppercase();
         let least = match name.as_str() {
             "TUMBLE" => 1,
             "HOP" => 2,
-            "SESSION" => return fail(place, "SESSION windows are not part of the language yet; use TUMBLE or HOP"),
+            "SESSION" => 1,
             _ => return Ok(None),
         };
-        let form =
-            "write TUMBLE(INTERVAL '1' DAY, GRACE => INTERVAL '1' HOUR) or HOP(INTERVAL '1' DAY, INTERVAL '1' HOUR)";
+        let form = "write TUMBLE(INTERVAL '1' DAY, GRACE => INTERVAL '1' HOUR), HOP(INTERVAL '1' DAY, INTERVAL '1' HOUR) or SESSION(INTERVAL '30' MINUTE)";
         let p::FunctionArguments::List(list) = &function.args else { return fail(place, form) };
-        let (mut lengths, mut grace) = (Vec::new(), 0);
+        let (mut lengths, mut grace, mut zone) = (Vec::new(), 0, None);
         for arg in &list.args {
             match arg {
                 p::FunctionArg::Unnamed(p::FunctionArgExpr::Expr(p::Expr::Interval(i))) => {
@@ -171,6 +172,16 @@ impl Reader {
                 {
                     grace = interval(i, place)?;
                 }
+                p::FunctionArg::Named { name, arg: p::FunctionArgExpr::Expr(p::Expr::Value(value)), .. }
+                    if name.value.eq_ignore_ascii_case("zone") =>
+                {
+                    zone = Some(time_zone(&value.value, place)?);
+                }
+                p::FunctionArg::ExprNamed { name, arg: p::FunctionArgExpr::Expr(p::Expr::Value(value)), .. }
+                    if name.to_string().eq_ignore_ascii_case("zone") =>
+                {
+                    zone = Some(time_zone(&value.value, place)?);
+                }
                 _ => return fail(place, form),
             }
         }
@@ -181,8 +192,36 @@ impl Reader {
         if step > size || size / step > 1_000 {
             return fail(place, "the step of HOP is at most its size and at least a thousandth of it");
         }
-        Ok(Some(Window { size, step, grace }))
+        let shape = match zone {
+            _ if name == "SESSION" && zone.is_some() => {
+                return fail(place, "a session has the times of its records; ZONE is for TUMBLE and HOP");
+            }
+            _ if name == "SESSION" => Shape::Session { gap: size },
+            None => Shape::Hop { size, step },
+            Some(_) if size % DAY != 0 || step % DAY != 0 => {
+                return fail(
+                    place,
+                    "ZONE is for windows of whole days, as in TUMBLE(INTERVAL '1' DAY, ZONE => 'Europe/Berlin')",
+                );
+            }
+            Some(zone) => Shape::Days { size: size / DAY, step: step / DAY, zone },
+        };
+        Ok(Some(Window { shape, grace }))
     }
+}
+
+/// In milliseconds.
+const DAY: i64 = 86_400_000;
+
+/// A time zone by its name in the IANA database that is built in, so that every machine has the same days.
+fn time_zone(name: &p::Value, place: Pos) -> Parsed<jiff::tz::TimeZone> {
+    let p::Value::SingleQuotedString(name) = name else {
+        return fail(place, "a time zone is a name in quotes, as in ZONE => 'Europe/Berlin'");
+    };
+    let found = jiff::tz::TimeZoneDatabase::bundled().get(name);
+    found.map_err(|_| {
+        ExprError::new(place, format!("there is no time zone '{name}'; use a name as 'Europe/Berlin' or 'UTC'"))
+    })
 }
 
 /// The SELECTs of a query, in their order. A long union is a deep tree; this goes down it without recursion.

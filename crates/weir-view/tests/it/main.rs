@@ -4,6 +4,10 @@
 
 mod cases;
 mod expressions;
+mod foreign;
+mod groups;
 mod keys;
 mod oracle;
 mod retail;
+mod sessions;
+mod streams;

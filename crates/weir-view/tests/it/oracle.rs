@@ -7,9 +7,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use weir_avro::{JsonForm, Schema, from_json, to_json};
-use weir_view::{Emit, Fault, Memory, Options, Output, Plan, Record, Relation, plan};
+use weir_view::{Emit, Fault, Flow, Memory, Options, Output, Plan, Record, Relation, plan};
 
-fn relation(name: &str, table: bool) -> Arc<Relation> {
+pub(crate) fn relation(name: &str, table: bool) -> Arc<Relation> {
     let schema = format!(
         r#"{{"type":"record","name":"{name}","fields":[{{"name":"k","type":"string"}},{{"name":"v","type":["null","long"]}},{{"name":"n","type":"int"}},
         {{"name":"l","type":["null",{{"type":"array","items":["null","long"]}}]}}]}}"#
@@ -28,17 +28,22 @@ fn relation(name: &str, table: bool) -> Arc<Relation> {
     })
 }
 
-/// A record of input `input`: the key, the value, which may be null, and the time.
-#[derive(Clone, Debug)]
-struct Event {
-    input: usize,
-    key: Option<u8>,
-    value: Option<(Option<i64>, i32)>,
-    list: Option<Vec<Option<i64>>>,
-    time: i64,
+/// As [`relation`], with the number `n` as its key.
+pub(crate) fn numbered(name: &str, table: bool) -> Arc<Relation> {
+    Arc::new(Relation { key: vec!["n".to_owned()], ..Relation::clone(&relation(name, table)) })
 }
 
-fn history(inputs: usize) -> impl Strategy<Value = Vec<Event>> {
+/// A record of input `input`: the key, the value, which may be null, and the time.
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    pub input: usize,
+    pub key: Option<u8>,
+    pub value: Option<(Option<i64>, i32)>,
+    pub list: Option<Vec<Option<i64>>>,
+    pub time: i64,
+}
+
+pub(crate) fn history(inputs: usize) -> impl Strategy<Value = Vec<Event>> {
     let value = prop::option::weighted(0.8, (prop::option::weighted(0.8, -3i64..4), 0i32..3));
     let list = prop::option::weighted(0.8, prop::collection::vec(prop::option::weighted(0.8, -3i64..4), 0..4));
     let event = (0..inputs, prop::option::weighted(0.95, 0u8..3), value, list, 0i64..40);
@@ -46,7 +51,7 @@ fn history(inputs: usize) -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 0..60)
 }
 
-fn planned(sql: &str, relations: &[Arc<Relation>]) -> Plan {
+pub(crate) fn planned(sql: &str, relations: &[Arc<Relation>]) -> Plan {
     let options = Options { id: "t.v".into(), topic: "t.v".into(), ..Options::default() };
     plan(sql, &options, relations).unwrap()
 }
@@ -61,23 +66,29 @@ impl Emit for Out {
     }
 }
 
-type Told = Vec<(Option<String>, Json)>;
+pub(crate) type Told = Vec<(Option<String>, Json)>;
 
 /// What the view says to each record; nothing for one it does not take. The state goes through a copy half way, as it
 /// does when a task moves.
-fn said(plan: &Plan, history: &[Event]) -> Vec<Option<Told>> {
-    let mut task = plan.task().unwrap();
-    let mut state = Memory::default();
+pub(crate) fn said(plan: &Plan, history: &[Event]) -> Vec<Option<Told>> {
+    said_and(plan, history, &mut |_| {})
+}
+
+/// As [`said`]; `look` sees the state after every record.
+pub(crate) fn said_and(plan: &Plan, history: &[Event], look: &mut dyn FnMut(&Memory)) -> Vec<Option<Told>> {
+    let mut flow = Flow::new(plan).unwrap();
     let mut all = Vec::new();
     for (i, event) in history.iter().enumerate() {
         if i == history.len() / 2 {
-            (task, state) = (plan.task().unwrap(), state.clone());
+            flow.moved(plan).unwrap();
         }
-        let schema = &plan.inputs[event.input].schema;
-        let key = event.key.map(|k| format!("k{k}"));
+        let relation = &plan.inputs[event.input];
+        let numbered = relation.key == ["n"];
+        let key = event.key.map(|k| if numbered { k.to_string() } else { format!("k{k}") });
         let value = event.value.map(|(v, n)| {
+            let n = if numbered { i32::from(event.key.unwrap_or_default()) } else { n };
             let row = json!({"k": key.clone().unwrap_or_default(), "v": v, "n": n, "l": event.list});
-            from_json(schema, &row, JsonForm::Plain).unwrap()
+            from_json(&relation.schema, &row, JsonForm::Plain).unwrap()
         });
         let record = Record {
             key: key.as_deref().map(str::as_bytes),
@@ -87,31 +98,33 @@ fn said(plan: &Plan, history: &[Event]) -> Vec<Option<Told>> {
             offset: i as i64,
             headers: &[],
         };
-        let before = state.clone();
+        let before = flow.states.clone();
         let mut out = Out::default();
-        match task.process(event.input, &record, &mut state, &mut out) {
+        match flow.process(&relation.name, &record, &mut out) {
             Ok(_) => {
                 let json = |v: &Vec<u8>| to_json(&plan.output.schema, v, JsonForm::Plain).unwrap();
                 all.push(Some(out.0.iter().map(|(k, v)| (k.clone(), v.as_ref().map_or(Json::Null, json))).collect()));
             }
             Err(Fault::Record(_)) => {
-                assert_eq!(before, state, "a record that is not taken changes nothing");
+                assert_eq!(before, flow.states, "a record that is not taken changes nothing");
                 assert!(out.0.is_empty());
                 all.push(None);
             }
             Err(fault) => panic!("{fault}"),
         }
+        flow.states.iter().for_each(&mut *look);
     }
+    assert!(flow.faults.is_empty(), "{:?}", flow.faults);
     all
 }
 
 /// The newest row of a key of a table after some records.
-fn newest(history: &[Event], input: usize, key: u8) -> Option<(Option<i64>, i32)> {
+pub(crate) fn newest(history: &[Event], input: usize, key: u8) -> Option<(Option<i64>, i32)> {
     history.iter().rfind(|e| e.input == input && e.key == Some(key)).and_then(|e| e.value)
 }
 
 /// A table that shows, after every record, what a function of the whole history says of the record's key.
-fn settled(history: &[Event], row: impl Fn(&[Event], u8) -> Option<Json>) -> Vec<Option<Told>> {
+pub(crate) fn settled(history: &[Event], row: impl Fn(&[Event], u8) -> Option<Json>) -> Vec<Option<Told>> {
     let told = |i: usize| {
         let key = history[i].key?;
         let (was, now) = (row(&history[..i], key), row(&history[..=i], key));
@@ -239,7 +252,7 @@ proptest! {
 
     #[test]
     fn tables_merge_on_their_key(history in history(3)) {
-        for (first, second) in [("JOIN", "JOIN"), ("LEFT JOIN", "JOIN"), ("FULL JOIN", "LEFT JOIN"), ("LEFT JOIN", "FULL JOIN"), ("JOIN", "FULL JOIN"), ("FULL JOIN", "FULL JOIN")] {
+        for (first, second) in [("JOIN", "JOIN"), ("LEFT JOIN", "JOIN"), ("FULL JOIN", "LEFT JOIN"), ("LEFT JOIN", "FULL JOIN"), ("JOIN", "FULL JOIN"), ("FULL JOIN", "FULL JOIN"), ("FULL JOIN", "JOIN")] {
             let sql = format!("SELECT a.v AS x, b.n AS y, c.n AS z FROM a {first} b ON a.k = b.k {second} c ON c.k = a.k");
             let plan = planned(&sql, &[relation("a", true), relation("b", true), relation("c", true)]);
             // Two tables at a time, as SQL reads: a row is what each side shows, or nothing.
