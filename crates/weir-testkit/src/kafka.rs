@@ -4,6 +4,8 @@
 //!
 //! It holds no client. Tests bring their own: librdkafka, Java, Python.
 
+mod nodes;
+
 use crate::certificates::{Authority, Identity};
 use crate::{Process, absent, free_port, wait_for};
 use std::fs::{self, File, OpenOptions};
@@ -14,6 +16,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 use tempfile::TempDir;
+
+pub use nodes::Nodes;
 
 /// The settings every broker of ours has; ports and folders are added.
 const PROPERTIES: &str = include_str!("../../../compose/kafka/server.properties");
@@ -114,8 +118,7 @@ impl Cluster {
                 }
             },
         };
-        let properties = properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let started = Cluster::launch(program, properties);
+        let started = Cluster::launch(program, owned(properties), None);
         Some(started.unwrap_or_else(|error| panic!("the broker did not start: {error}")))
     }
 
@@ -143,9 +146,8 @@ impl Cluster {
             authority: authority.pem(),
             client: authority.issue("client.example"),
         };
-        let properties = properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let secured = (&listeners, &authority);
-        let started = Cluster::launch_with(Program::Apache(libs), properties, Some(secured));
+        let started = Cluster::launch(Program::Apache(libs), owned(properties), Some(secured));
         Some((started.unwrap_or_else(|error| panic!("the broker did not start: {error}")), listeners))
     }
 
@@ -159,29 +161,44 @@ impl Cluster {
         SHARED.get_or_init(Cluster::start).as_ref()
     }
 
-    fn launch(program: Program, properties: Vec<(String, String)>) -> io::Result<Cluster> {
-        Cluster::launch_with(program, properties, None)
-    }
-
-    fn launch_with(
+    fn launch(
         program: Program,
         properties: Vec<(String, String)>,
         secured: Option<(&Listeners, &Authority)>,
     ) -> io::Result<Cluster> {
+        let mut cluster = Cluster::prepare(program, properties, secured, &[free_port()], 0, &[])?;
+        cluster.restart();
+        Ok(cluster)
+    }
+
+    /// The broker with number `index` of those whose controllers listen on these ports, not started. `features` are what the cluster
+    /// begins with where that is not the newest level.
+    fn prepare(
+        program: Program,
+        properties: Vec<(String, String)>,
+        secured: Option<(&Listeners, &Authority)>,
+        controllers: &[u16],
+        index: usize,
+        features: &[(&str, u16)],
+    ) -> io::Result<Cluster> {
         let folder = tempfile::Builder::new().prefix("weir-kafka-").tempdir()?;
-        let mut cluster = Cluster { broker: None, folder, program, properties, port: free_port() };
+        let cluster = Cluster { broker: None, folder, program, properties, port: free_port() };
         if let Program::Apache(libs) = &cluster.program {
-            let (port, controller) = (cluster.port, free_port());
+            let (port, controller) = (cluster.port, controllers[index]);
             let (more, security) = match secured {
                 Some((listeners, authority)) => listeners.properties(authority, cluster.folder.path())?,
                 None => Default::default(),
             };
+            let voters = (1..).zip(controllers).map(|(node, port)| format!("{node}@127.0.0.1:{port}"));
             let mut text = format!(
                 "{PROPERTIES}\n{security}\n\
+                 node.id={}\n\
                  listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{more}\n\
                  advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more}\n\
-                 controller.quorum.voters=1@127.0.0.1:{controller}\n\
+                 controller.quorum.voters={}\n\
                  log.dirs={}\n",
+                index + 1,
+                voters.collect::<Vec<_>>().join(","),
                 cluster.log_dir().display()
             );
             for (name, value) in &cluster.properties {
@@ -194,12 +211,14 @@ impl Cluster {
                     format.args(["--add-scram", &format!("{mechanism}=[name={},password=\"{}\"]", USER.0, USER.1)]);
                 }
             }
+            for (feature, level) in features {
+                format.args(["--feature", &format!("{feature}={level}")]);
+            }
             let formatted = format.status()?;
             if !formatted.success() {
                 return Err(io::Error::other(cluster.last_words()));
             }
         }
-        cluster.restart();
         Ok(cluster)
     }
 
@@ -209,6 +228,11 @@ impl Cluster {
             Program::Apache(_) => Kind::Apache,
             Program::Embedded(_) => Kind::Embedded,
         }
+    }
+
+    /// The port of 127.0.0.1 on which it listens.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// `host:port`, what clients call `bootstrap.servers`.
@@ -262,20 +286,30 @@ impl Cluster {
     #[track_caller]
     pub fn restart(&mut self) {
         self.stop();
+        self.spawn();
+        self.wait_until_it_answers();
+    }
+
+    #[track_caller]
+    fn spawn(&mut self) {
         let command = match &self.program {
             Program::Apache(libs) => self.java(libs, &["-Xmx384m", "kafka.Kafka"]),
             Program::Embedded(program) => self.embedded(program),
         };
         let started = command.and_then(|mut command| Process::spawn_with_folder(&mut command, self.folder.path()));
-        let mut broker = match started {
-            Ok(broker) => broker,
+        match started {
+            Ok(broker) => self.broker = Some(broker),
             Err(error) => panic!("the broker could not be started: {error}"),
-        };
+        }
+    }
+
+    #[track_caller]
+    fn wait_until_it_answers(&mut self) {
         wait_for(START, "the broker to answer", || {
-            assert!(broker.exited().is_none(), "the broker ended while it started: {}", self.last_words());
+            let ended = self.broker.as_mut().is_none_or(|broker| broker.exited().is_some());
+            assert!(!ended, "the broker ended while it started: {}", self.last_words());
             answers(self.port).is_ok()
         });
-        self.broker = Some(broker);
     }
 
     /// `java <arguments> server.properties` with the broker's class path. Compiling less eagerly halves the CPU time of a short life.
@@ -373,6 +407,10 @@ impl Kind {
             Ok(other) => panic!("WEIR_TEST_BROKER={other}: set it to embedded or apache"),
         }
     }
+}
+
+fn owned(properties: &[(&str, &str)]) -> Vec<(String, String)> {
+    properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 /// The embedded broker's program, built now: a run of one crate's tests would find none, or an old one.

@@ -194,6 +194,7 @@ pub(super) struct Undelivered {
 pub(super) struct ProducerSide {
     undelivered: Mutex<Option<Undelivered>>,
     any: AtomicBool,
+    has_lost_a_connection: AtomicBool,
 }
 
 impl ProducerSide {
@@ -205,6 +206,12 @@ impl ProducerSide {
         lock(&self.undelivered).clone()
     }
 
+    /// Whether a connection was lost while it was in use. What was asked on it may still be under way; librdkafka asks again by itself
+    /// and says nothing of it but in the log.
+    pub(super) fn has_lost_a_connection(&self) -> bool {
+        self.has_lost_a_connection.load(Ordering::Acquire)
+    }
+
     pub(super) fn reset(&self) {
         self.any.store(false, Ordering::Release);
         *lock(&self.undelivered) = None;
@@ -213,7 +220,17 @@ impl ProducerSide {
 
 impl ClientContext for ProducerSide {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        // "Disconnected (after 5021ms in state UP)", and the like for requests that timed out. A connection that never came about
+        // carried nothing.
+        if facility == "FAIL" && message.contains("in state UP") {
+            self.has_lost_a_connection.store(true, Ordering::Release);
+        }
+        match level {
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                tracing::debug!(target: "librdkafka", facility, message);
+            }
+            level => log(level, facility, message),
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

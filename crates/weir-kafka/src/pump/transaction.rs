@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -176,7 +176,14 @@ impl<'s> Transaction<'s> {
     }
 
     fn begin(&mut self) -> Result<(), Trouble> {
-        if self.producer.is_none() || self.wanted_batch_size() < self.batch_size {
+        let stale = self.producer.as_ref().is_some_and(may_have_strays);
+        if stale {
+            tracing::info!(
+                worker = self.worker,
+                "a connection was lost, what is late on it falls to no new transaction"
+            );
+        }
+        if stale || self.producer.is_none() || self.wanted_batch_size() < self.batch_size {
             self.connect()?;
         }
         let Some(producer) = &self.producer else { return Err(Trouble::Doubt("there is no producer".to_owned())) };
@@ -324,10 +331,22 @@ impl<'s> Transaction<'s> {
     }
 }
 
+/// Whether something of an earlier transaction may still arrive: its end, or offsets, would fall to the next one, because an epoch of
+/// librdkafka's stays from one transaction to the next (it has no KIP-890). To be asked while no transaction is open.
+fn may_have_strays(producer: &Native) -> bool {
+    // The loss of a connection is told before what was asked on it is asked again: it is in the queue by now.
+    while producer.in_flight_count() > 0 {
+        producer.poll(Duration::ZERO);
+    }
+    producer.context().has_lost_a_connection()
+}
+
 pub(super) fn producer_config(shared: &Shared, worker: usize, batch_size: usize) -> ClientConfig {
     let mut config = shared.cluster.writer();
     let timeout = shared.config.transaction_timeout.as_millis().to_string();
+    // From this level on the loss of a connection is logged.
     config
+        .set_log_level(RDKafkaLogLevel::Info)
         .set("transactional.id", shared.worker_name(worker))
         .set("transaction.timeout.ms", &timeout)
         .set("delivery.timeout.ms", &timeout)

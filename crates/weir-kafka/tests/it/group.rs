@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use weir_kafka::{ClusterConfig, GroupProtocol, Lane, Pump, PumpConfig};
 use weir_testkit::kafka::Kind;
@@ -59,6 +62,58 @@ fn partitions_move_between_members_kip_848() {
         return weir_testkit::skipped("the native lane does not speak the consumer protocol of KIP-848");
     }
     rebalance(GroupProtocol::Consumer);
+}
+
+/// Members that come and go all the time, under load: once for each protocol, and many times with `WEIR_TEST_LONG=1`.
+#[test]
+fn a_storm_of_rebalances_costs_no_record_and_does_not_stop_the_flow() {
+    let rounds = if lab::is_long() { 10 } else { 1 };
+    for protocol in [GroupProtocol::Cooperative, GroupProtocol::Eager] {
+        let Some(lab) = lab::shared() else { return };
+        let route = lab.create(4);
+        let config = |instance: &str| PumpConfig { protocol, transaction_records: 200, ..lab.config(instance) };
+        let stop = AtomicBool::new(false);
+        let (stays, sent) = thread::scope(|scope| {
+            let filling = scope.spawn(|| {
+                let mut sent = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let seq = sent.len() as u64 / 4;
+                    sent.extend(lab.fill(&route.source, 4, seq..seq + 100));
+                }
+                sent
+            });
+            // A fault that panics must not leave the filling behind.
+            let stopping = Stopping(&stop);
+            let stays = lab.pump(config("stays"), &route);
+            for _ in 0..rounds {
+                let moves = lab.pump(config("moves"), &route);
+                let done = || {
+                    let of = |pump: &Pump| pump.ledger().topic(&route.source);
+                    of(&stays).accepted + of(&moves).accepted
+                };
+                wait_for(LONG, "the second to work", || moves.ledger().topic(&route.source).accepted > 0);
+                let before = done();
+                wait_for(Duration::from_secs(10), "the flow to go on", || done() > before + 100);
+                moves.stop(LONG).unwrap();
+                let before = done();
+                wait_for(Duration::from_secs(10), "the flow to go on", || done() > before + 100);
+                assert_eq!((stays.failure(), moves.failure()), (None, None));
+            }
+            drop(stopping);
+            (stays, filling.join().unwrap())
+        });
+        lab.wait_until_done(&[&stays], &route);
+        stays.stop(LONG).unwrap();
+        lab.check(&route, &sent);
+    }
+}
+
+struct Stopping<'s>(&'s AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]

@@ -39,6 +39,11 @@ pub fn lane() -> Lane {
     std::env::var("WEIR_TEST_LANE").map_or(Lane::Rdkafka, |lane| lane.parse().unwrap())
 }
 
+/// Whether the run is to take its time: `WEIR_TEST_LONG=1`. Without it a suite shows a part of the cases.
+pub fn is_long() -> bool {
+    std::env::var_os("WEIR_TEST_LONG").is_some_and(|value| value == "1")
+}
+
 /// One test's corner of a cluster: topics and a group nobody else uses.
 pub struct Lab {
     pub bootstrap: String,

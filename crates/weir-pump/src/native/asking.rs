@@ -82,6 +82,14 @@ impl Worker<'_> {
 
     /// Looks for the coordinators.
     pub(super) fn find(&mut self, now: Instant) {
+        // One that died while nothing was asked of it has no answer to lose: only that it cannot be reached tells.
+        let unreachable = |node: i32, roles: &[Role]| roles.iter().any(|role| self.net.is_unreachable(node, *role));
+        if self.groups.node.is_some_and(|node| unreachable(node, &[Role::Group, Role::Control])) {
+            self.groups.doubt(now);
+        }
+        if self.transactions.node.is_some_and(|node| unreachable(node, &[Role::Control])) {
+            self.transactions.doubt(now);
+        }
         for (key, key_type) in [(self.group(), 0), (self.transactional_id(), 1)] {
             let wanted = if key_type == 0 { self.groups.is_wanted(now) } else { self.transactions.is_wanted(now) };
             let Some(slot) = wanted.then(|| self.net.any(now)).flatten() else { continue };

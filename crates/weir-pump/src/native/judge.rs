@@ -16,6 +16,9 @@ use crate::{Action, Board, Header, Headers, Outcome, RecordView, Run, Stage, Tim
 
 /// Records shown to the stage at once.
 const RUN: usize = 1000;
+/// Headers shown to the stage at once, and the most that a record may have: one that takes two bytes in a batch, and next to none in a
+/// compressed one, takes 32 in memory.
+const HEADERS: usize = 64 << 10;
 /// What stands for a header name that is not UTF-8.
 const UNREADABLE_NAME: &str = "\u{fffd}";
 
@@ -77,7 +80,10 @@ impl Judge<'_> {
         let mut iter = records.iter_from(from);
         let (mut views, mut headers, mut ends) = (Vec::with_capacity(most.min(left(work))), Vec::new(), Vec::new());
         let (mut error, mut ended, mut skipped) = (None, false, 0);
+        // Where the run ends before its time.
+        let mut short = None;
         while views.len() < most {
+            let before = iter.place();
             let record = match iter.next() {
                 Some(Ok(record)) => record,
                 Some(Err(fault)) => {
@@ -92,6 +98,14 @@ impl Judge<'_> {
             if !source.is_due(record.offset) {
                 skipped += 1;
                 continue;
+            }
+            if headers.len() + record.headers.len() > HEADERS {
+                short = Some(before);
+                let count = record.headers.len();
+                if count > HEADERS {
+                    error = Some(format!("the record at offset {} has {count} headers, of {HEADERS}", record.offset));
+                }
+                break;
             }
             if !record.headers.is_empty() {
                 headers.extend(record.headers.into_iter().map(shown));
@@ -164,13 +178,13 @@ impl Judge<'_> {
             return Ok(Judged::Stalled { deed, reason });
         }
         work.next = last + 1;
-        work.at = iter.place();
+        work.at = short.unwrap_or_else(|| iter.place());
         source.judged(last + 1);
         source.goes_on();
         match error {
             // Told with the next run, which begins at the fault.
             Some(_) => {
-                work.at = place_of(&work.records, from, i64::MAX);
+                work.at = short.unwrap_or_else(|| place_of(&work.records, from, i64::MAX));
                 Ok(Judged::More(put_out(work)))
             }
             None if ended => Ok(Judged::Done(self.finish(source, work, limits)?)),

@@ -15,6 +15,9 @@ const MISSING: Duration = Duration::from_millis(500);
 /// How soon to ask again at the earliest.
 const LEAST: Duration = Duration::from_millis(50);
 
+/// How long a coordinator that was named may take to be reached before it is asked for again.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Leader and leader epoch of a partition.
 pub(super) type Led = Option<(i32, i32)>;
 
@@ -116,6 +119,8 @@ pub(super) struct Coordinator {
     pub(super) node: Option<i32>,
     pub(super) asking: bool,
     not_before: Option<Instant>,
+    /// When the one that is known was named.
+    named: Option<Instant>,
 }
 
 impl Coordinator {
@@ -123,6 +128,14 @@ impl Coordinator {
     pub(super) fn lose(&mut self, now: Instant) {
         self.node = None;
         self.not_before = Some(now + LEAST);
+    }
+
+    /// The one that is known cannot be reached: another broker may have its place by now. One that was just named is given
+    /// time to be reached.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        if self.named.is_none_or(|named| now.duration_since(named) >= PATIENCE) {
+            self.lose(now);
+        }
     }
 
     /// Whether to ask now.
@@ -134,6 +147,27 @@ impl Coordinator {
     pub(super) fn found(&mut self, node: Option<i32>, now: Instant) {
         self.asking = false;
         self.node = node;
+        self.named = node.map(|_| now);
         self.not_before = node.is_none().then(|| now + 2 * LEAST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coordinator_that_cannot_be_reached_is_asked_for_again_and_given_time() {
+        let start = Instant::now();
+        let mut coordinator = Coordinator::default();
+        coordinator.found(Some(1), start);
+        let later = start + PATIENCE;
+        coordinator.doubt(start + PATIENCE / 2);
+        assert_eq!(coordinator.node, Some(1), "just named");
+        coordinator.doubt(later);
+        assert_eq!((coordinator.node, coordinator.is_wanted(later + LEAST)), (None, true));
+        coordinator.found(Some(2), later);
+        coordinator.doubt(later);
+        assert_eq!(coordinator.node, Some(2));
     }
 }

@@ -170,6 +170,12 @@ impl<A> Net<A> {
         }
     }
 
+    /// Whether a broker could not be reached when that was last tried.
+    pub(super) fn is_unreachable(&self, node: i32, role: Role) -> bool {
+        let unreachable = |slot: &Slot<A>| slot.link.is_none() && slot.failures > 0;
+        self.slots.iter().any(|slot| slot.node == node && slot.role == role && unreachable(slot))
+    }
+
     /// Whether requests may be sent now; if the session of a connection is about to end, it is renewed first.
     fn is_usable(&mut self, at: usize, now: Instant) -> bool {
         let Some(link) = self.slots[at].link.as_mut() else { return false };

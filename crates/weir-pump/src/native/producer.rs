@@ -146,7 +146,7 @@ pub(super) struct Producer {
     failures: u32,
     /// Whether anything of the open transaction was sent.
     touched: bool,
-    /// Whether a connection was lost with batches of it on their way: they may arrive late.
+    /// Whether a connection was lost with batches of it, or a question, on their way: they may arrive late.
     stray: bool,
     /// Whether the coordinator may have been told to commit.
     ending: bool,
@@ -436,6 +436,7 @@ impl Producer {
     /// [`Trouble::Doubt`] for an end without an answer before version 2: asked again, it could fall to the next transaction.
     pub(super) fn gone(&mut self, wish: &Wish, why: &str, now: Instant) -> Result<Turn, Trouble> {
         self.busy = false;
+        self.stray |= *wish != Wish::Init;
         self.wait(now);
         match wish {
             Wish::End { .. } if !self.implicit => Err(Trouble::Doubt(format!("end: {why}"))),
@@ -539,7 +540,12 @@ impl Producer {
                 if let Some((id, epoch)) = successor.filter(|(id, epoch)| self.implicit && *id >= 0 && *epoch >= 0) {
                     (self.id, self.epoch) = (id, epoch);
                 }
+                // Before version 2 the epoch stays, and what is late of this transaction would fall to the next one.
+                let late = self.stray && !self.implicit;
                 self.close();
+                if late {
+                    self.renew();
+                }
                 return Ok(if *commit { Turn::Committed } else { Turn::Aborted });
             }
             _ => {}

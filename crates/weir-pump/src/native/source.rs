@@ -233,17 +233,22 @@ impl Source {
             while chunk.aborted.front().is_some_and(|transaction| transaction.first_offset <= last) {
                 chunk.open.extend(chunk.aborted.pop_front().map(|transaction| transaction.producer_id));
             }
-            if batch.is_control() {
+            // Before that, nothing of its header is believed: damage can make a batch look as if it held nothing to be judged.
+            let intact = batch.verify_crc();
+            if batch.is_control() && intact.is_ok() {
                 chunk.open.remove(&batch.producer_id());
-                continue;
             }
             let aborted = batch.is_transactional() && chunk.open.contains(&batch.producer_id());
-            if aborted || last < self.judged_to || batch.count() == 0 {
+            if last < self.judged_to {
+                continue;
+            }
+            if intact.is_ok() && (batch.is_control() || aborted || batch.count() == 0) {
+                self.judged_to = last.saturating_add(1);
                 continue;
             }
             let (behind, stable) = (Header::read(&chunk.records).ok().map(|next| next.base_offset()), chunk.stable);
             let from = first.max(self.judged_to);
-            let read = batch.verify_crc().map_err(|error| error.to_string()).and_then(|()| {
+            let read = intact.map_err(|error| error.to_string()).and_then(|()| {
                 let codec = batch.codec().map_err(|error| error.to_string())?;
                 Ok((codec, Records::read(&batch, LARGEST).map_err(|error| error.to_string())?))
             });

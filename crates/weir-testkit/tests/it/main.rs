@@ -5,4 +5,5 @@
 mod kafka;
 mod ledger;
 mod process;
+mod proxy;
 mod tidy;

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use weir_kafka::{Admin, Read, ReadOptions, Reader, Until};
 use weir_testkit::ledger::{Acked, Generator, Id, Ledger, Record, Verdict};
-use weir_testkit::wait_for;
+use weir_testkit::proxy::{Act, Api, Proxy};
+use weir_testkit::{Signal, wait_for};
 
 use crate::verdicts::order;
 use crate::world::{Encoder, Enforcer, LANDING, PARTITIONS, QUARANTINE, SECONDS, TOPIC, World, produce};
@@ -116,9 +117,10 @@ fn follow(kafka: &weir_kafka::ClusterConfig, topic: &str, stop: &AtomicBool) -> 
     }
 }
 
+/// `WEIR_KILLS` says how often, 20 times where it is not set.
 #[test]
-fn twenty_kills_under_load_lose_and_double_nothing() {
-    const ROUNDS: u64 = 20;
+fn kills_under_load_lose_and_double_nothing() {
+    let rounds: u64 = std::env::var("WEIR_KILLS").map_or(20, |rounds| rounds.parse().unwrap());
     let Some(mut world) = World::start() else { return };
     let (kafka, stop) = (world.kafka.clone(), AtomicBool::new(false));
     let watched = std::thread::scope(|scope| {
@@ -126,14 +128,15 @@ fn twenty_kills_under_load_lose_and_double_nothing() {
         let stopping = Stop(&stop);
         under_load(&mut world, |world| {
             let (draws, mut interrupted) = (generator(), 0);
-            for round in 0..ROUNDS {
+            for round in 0..rounds {
                 let mut enforcer = world.enforcer("a");
                 let target = 1 + draws.draw(Id { run: 1, partition: 0, seq: round }, 9) % 8_000;
                 wait_for(SECONDS(60), "the enforcer to be in the middle of its work", || done(&enforcer) >= target);
                 enforcer.process.kill();
                 interrupted += u64::from(behind(world) > 0);
             }
-            assert!(interrupted >= ROUNDS / 2, "only {interrupted} of {ROUNDS} kills fell into work: nothing is shown");
+            assert!(interrupted >= rounds / 2, "only {interrupted} of {rounds} kills fell into work: nothing is shown");
+            eprintln!("{rounds} kills, {interrupted} of them into work");
             world.enforcer("a")
         });
         drop(stopping);
@@ -143,6 +146,87 @@ fn twenty_kills_under_load_lose_and_double_nothing() {
     watched.sort_unstable();
     let last: Vec<_> = world.read(TOPIC).iter().map(|r| (r.partition, r.offset)).collect();
     assert!(watched == last, "a reader during the faults saw other records than one after them");
+}
+
+/// The enforcer dies where it matters: what it last asked has not arrived, or has been carried out and not been answered. All six
+/// points with `WEIR_TEST_LONG=1`, else three.
+#[test]
+fn kills_at_chosen_points_of_a_transaction_lose_and_double_nothing() {
+    let Some(mut world) = World::start() else { return };
+    let proxy = Proxy::start(&[world.cluster.port()]);
+    under_load(&mut world, |world| {
+        let start = || {
+            let enforcer = world.enforcer_by("a", &proxy.bootstrap());
+            enforcer.wait_ready();
+            wait_for(SECONDS(60), "the enforcer to be in the middle of its work", || done(&enforcer) > 500);
+            enforcer
+        };
+        let mut enforcer = start();
+        let points = [
+            (Api::EndTxn, Act::Hold),
+            (Api::EndTxn, Act::HoldAnswer),
+            (Api::TxnOffsetCommit, Act::HoldAnswer),
+            (Api::TxnOffsetCommit, Act::Hold),
+            (Api::Produce, Act::HoldAnswer),
+            (Api::Fetch, Act::HoldAnswer),
+        ];
+        let long = std::env::var_os("WEIR_TEST_LONG").is_some_and(|value| value == "1");
+        for (api, act) in if long { &points[..] } else { &points[..3] } {
+            let fault = proxy.inject(*api, *act, |n| n == 1);
+            wait_for(SECONDS(60), &format!("{fault:?} to strike"), || fault.struck() > 0);
+            enforcer.process.kill();
+            // What was under way arrives when the next one is at work already.
+            enforcer = start();
+            fault.release();
+            wait_for(SECONDS(60), "what was held to be answered", || !fault.answers().is_empty());
+            let before = done(&enforcer);
+            wait_for(SECONDS(60), "the next one to go on", || done(&enforcer) > before + 500);
+        }
+        enforcer
+    });
+}
+
+/// A process that is stopped while another takes over, and goes on as if nothing had happened.
+#[test]
+fn a_zombie_of_an_enforcer_loses_and_doubles_nothing() {
+    let Some(mut world) = World::start() else { return };
+    under_load(&mut world, |world| {
+        let mut zombie = world.enforcer("zombie");
+        wait_for(SECONDS(60), "it to be in the middle of its work", || done(&zombie) > 2_000);
+        zombie.process.signal(Signal::Stop);
+        let living = world.enforcer("living");
+        wait_for(SECONDS(60), "another to be in the middle of its work", || done(&living) > 4_000);
+        zombie.process.signal(Signal::Continue);
+        let before = done(&zombie);
+        // It comes back as a member like any other.
+        wait_for(SECONDS(60), "the zombie to work again", || {
+            assert_eq!(zombie.process.exited(), None, "a zombie of another name is fenced by the group alone");
+            done(&zombie) > before + 500
+        });
+        assert!(zombie.process.terminate(SECONDS(30)).success());
+        living
+    });
+}
+
+/// The first signal asks it to drain, which takes as long as the cluster lets it; the second ends it at once.
+#[test]
+fn a_second_signal_ends_a_drain_that_hangs_and_loses_and_doubles_nothing() {
+    let Some(mut world) = World::start() else { return };
+    let proxy = Proxy::start(&[world.cluster.port()]);
+    under_load(&mut world, |world| {
+        let mut enforcer = world.enforcer_by("a", &proxy.bootstrap());
+        enforcer.wait_ready();
+        wait_for(SECONDS(60), "the enforcer to be in the middle of its work", || done(&enforcer) > 500);
+        let fault = proxy.inject(Api::EndTxn, Act::Hold, |_| true);
+        wait_for(SECONDS(60), "the end of a transaction to be held", || fault.struck() > 0);
+        enforcer.process.signal(Signal::Terminate);
+        wait_for(SECONDS(10), "readiness to go", || enforcer.ready().0 == 503);
+        assert_eq!(enforcer.process.exited(), None, "it waits for the end of the transaction");
+        enforcer.process.signal(Signal::Terminate);
+        assert_eq!(enforcer.process.wait(SECONDS(5)).code(), Some(130));
+        drop(fault);
+        world.enforcer("a")
+    });
 }
 
 #[test]

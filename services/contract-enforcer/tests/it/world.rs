@@ -137,9 +137,14 @@ impl World {
     /// Starts an enforcer and waits until it answers, ready or not. It has as many workers as there are partitions for
     /// it when two of them share the work.
     pub fn enforcer_unready(&self, instance: &str) -> Enforcer {
+        self.enforcer_by(instance, &self.cluster.bootstrap())
+    }
+
+    /// As [`World::enforcer_unready`], with another way to Kafka.
+    pub fn enforcer_by(&self, instance: &str, kafka: &str) -> Enforcer {
         let port = free_port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_contract-enforcer"));
-        command.args(["--kafka", &self.cluster.bootstrap()]);
+        command.args(["--kafka", kafka]);
         command.args(["--registry", &format!("http://127.0.0.1:{}", self.registry_port)]);
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--instance", instance]);
         command.args(["--session-timeout-ms", "2000", "--log", "warn", "--workers", "1"]);

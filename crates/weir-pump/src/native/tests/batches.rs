@@ -167,7 +167,7 @@ fn what_cannot_go_on_as_it_is_has_a_reason() {
 }
 
 /// Accepts `ok`, marks `warn`, quarantines `bad`, and cannot judge `stall`.
-struct Words;
+pub(super) struct Words;
 
 impl Stage for Words {
     fn process(&mut self, run: &Run<'_>, actions: &mut Vec<Action>) -> Result<(), Stall> {
@@ -430,4 +430,65 @@ fn a_topic_that_is_not_there_holds_its_partition_up_and_nothing_is_lost() {
     world.board.set_limits(BTreeMap::from(limits));
     assert_eq!(world.judge(&mut source), None);
     assert_eq!(words(&read(&world.release()["orders"])), ["ok-0"]);
+}
+
+#[test]
+fn records_with_many_headers_are_shown_in_shorter_runs_and_one_with_too_many_is_not() {
+    let headers = |count: usize| vec![(&b"h"[..], None); count];
+    let mut builder = BatchBuilder::new(Codec::None);
+    for _ in 0..300 {
+        builder.push(1, None, Some(b"ok"), &headers(300)).unwrap();
+    }
+    builder.push(1, None, Some(b"ok"), &headers(65_537)).unwrap();
+    builder.push(1, None, Some(b"ok"), &[]).unwrap();
+    let all = builder.finish(0).unwrap();
+    let mut source = source(0);
+    source.fetched(all, Vec::new(), 302);
+    let mut world = World::new(LIMIT);
+    assert_eq!(world.judge(&mut source), None);
+    let of = |deed: &Deed| match deed {
+        Deed::Judged { accepted, .. } => *accepted,
+        Deed::Unreadable { first, last } => {
+            assert_eq!((*first, *last), (300, 301), "the rest of the batch");
+            0
+        }
+    };
+    assert_eq!(world.deeds.iter().map(of).sum::<u64>(), 300);
+    assert!(matches!(world.deeds.last(), Some(Deed::Unreadable { .. })));
+    let out = world.release();
+    assert_eq!((read(&out["orders"]).len(), read(&out["orders.quarantine"]).len()), (300, 1));
+}
+
+/// A flipped bit of the header must not make records disappear in silence.
+#[test]
+fn damage_that_looks_like_nothing_to_be_judged_is_damage() {
+    // Control batch, no records, and a member of an aborted transaction.
+    for (at, value) in [(22, 0x20), (60, 0), (22, 0x10)] {
+        let mut bytes = stored(Codec::None, 0, &["ok"; 4], 9).bytes().to_vec();
+        bytes[at] = value;
+        bytes[43..51].copy_from_slice(&7i64.to_be_bytes());
+        let all = Bytes::from(bytes);
+        let aborted = || vec![AbortedTransaction { producer_id: 7, first_offset: 0 }];
+        let mut source = source(0);
+        source.fetched(all.clone(), aborted(), 4);
+        assert!(matches!(source.next(), Next::Suspect(_)), "{at}");
+        source.fetch_again(2);
+        source.fetched(all, aborted(), 4);
+        assert!(matches!(source.next(), Next::Damaged { first: 0, last: 3, .. }), "{at}");
+    }
+}
+
+#[test]
+fn what_was_passed_over_is_not_part_of_the_damage_behind_it() {
+    let mut source = source(0);
+    let aborted = vec![AbortedTransaction { producer_id: 7, first_offset: 0 }];
+    source.fetched(joined(&[&transactional(0, 7, 3), &marker(3, 7, false)]), aborted, 9);
+    assert!(matches!(source.next(), Next::Empty));
+    let garbage = Bytes::from_static(&[0x02; 100]);
+    source.fetched(garbage.clone(), Vec::new(), 9);
+    assert!(matches!(source.next(), Next::Suspect(_)));
+    source.fetch_again(2);
+    assert_eq!(source.fetch_at, Some(4));
+    source.fetched(garbage, Vec::new(), 9);
+    assert!(matches!(source.next(), Next::Damaged { first: 4, last: 4, .. }));
 }

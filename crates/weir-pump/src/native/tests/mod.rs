@@ -2,5 +2,7 @@
 
 mod batches;
 mod connect;
+mod fuzz;
 mod group;
+mod hostile;
 mod producer;

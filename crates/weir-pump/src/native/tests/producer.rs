@@ -237,3 +237,30 @@ fn an_end_without_an_answer_is_asked_again_only_where_the_epoch_tells_it_apart()
     one.renew();
     assert_eq!(one.wish(later), Some(Wish::Init), "a new epoch before anything else");
 }
+
+/// F7: a question whose answer is lost may arrive once more, later.
+#[test]
+fn before_version_two_a_question_without_an_answer_is_followed_by_a_new_epoch() {
+    let check = |implicit: bool, expect: Option<Wish>| {
+        let now = Instant::now();
+        let mut producer = ready(implicit, now);
+        producer.push(&place(0), batch(1));
+        if !implicit {
+            answer(&mut producer, Wish::AddPartitions(vec![place(0)]), ErrorCode::NONE, now).unwrap();
+        }
+        let sent = send(&mut producer, now);
+        producer.commit();
+        done(&mut producer, &sent, now);
+        if !implicit {
+            answer(&mut producer, Wish::AddOffsets, ErrorCode::NONE, now).unwrap();
+        }
+        assert_eq!(producer.wish(now), Some(Wish::Offsets));
+        assert_eq!(producer.gone(&Wish::Offsets, "time out", now), Ok(Turn::FindCoordinator));
+        let later = now + Duration::from_secs(1);
+        assert_eq!(answer(&mut producer, Wish::Offsets, ErrorCode::NONE, later), Ok(Turn::Fine));
+        assert_eq!(answer(&mut producer, Wish::End { commit: true }, ErrorCode::NONE, later), Ok(Turn::Committed));
+        assert_eq!((producer.wish(later), producer.is_idle()), (expect.clone(), expect.is_none()), "{implicit}");
+    };
+    check(true, None);
+    check(false, Some(Wish::Init));
+}
