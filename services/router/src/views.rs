@@ -190,6 +190,12 @@ fn compile(value: &[u8], registered: &dyn Fn(&str, &str) -> Result<Option<u32>, 
     let record = ViewRecord::from_json(value).map_err(|e| Trouble::Refused(None, e.to_string()))?;
     let refused = |reason: String| Trouble::Refused(Some(record.version.clone()), reason);
     let (file, plan) = record.plan().map_err(|e| refused(e.to_string()))?;
+    let stages = plan.stages().len();
+    if stages > 1 {
+        return Err(refused(format!(
+            "it needs {stages} stages with topics between them, which the router does not run yet; re-key its inputs in views of their own"
+        )));
+    }
     let contract = match &record.contract {
         None => None,
         Some(contract) => {
