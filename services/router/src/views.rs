@@ -71,6 +71,9 @@ pub enum Change {
     Waits(String),
 }
 
+/// Says under which id a schema is registered in a subject; an error where that cannot be found out now.
+pub type Registered<'r> = dyn Fn(&str, &str) -> Result<Option<u32>, String> + 'r;
+
 /// All views that are to run, under a number that changes with them.
 #[derive(Clone, Default)]
 pub struct Set {
@@ -122,7 +125,7 @@ impl Views {
         &self,
         key: &str,
         value: Option<&[u8]>,
-        registered: &dyn Fn(&str, &str) -> Result<Option<u32>, String>,
+        registered: &Registered<'_>,
     ) -> Change {
         let Some(value) = value else {
             let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -186,7 +189,7 @@ enum Trouble {
     Refused(Option<String>, String),
 }
 
-fn compile(value: &[u8], registered: &dyn Fn(&str, &str) -> Result<Option<u32>, String>) -> Result<View, Trouble> {
+fn compile(value: &[u8], registered: &Registered<'_>) -> Result<View, Trouble> {
     let record = ViewRecord::from_json(value).map_err(|e| Trouble::Refused(None, e.to_string()))?;
     let refused = |reason: String| Trouble::Refused(Some(record.version.clone()), reason);
     let (file, plan) = record.plan().map_err(|e| refused(e.to_string()))?;

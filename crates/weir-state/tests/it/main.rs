@@ -1,5 +1,7 @@
 //! A store against a map in memory, through commits, losses of what was pending, and new starts.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
