@@ -14,6 +14,7 @@ pub mod board;
 pub mod config;
 pub mod decode;
 pub mod emit;
+pub mod incomings;
 pub mod metrics;
 pub mod restore;
 pub mod task;

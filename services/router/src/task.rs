@@ -1,7 +1,6 @@
 //! One view on one partition of its inputs: where it stands in each of them, its state, and the step from one record to
 //! the next.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use weir_view::{Clock, Done, Fault, Record, State, StateError, Task};
 
 use crate::decode::{Decoded, Decoder};
 use crate::emit::{Checker, Emitter, Input, Written};
+use crate::incomings::Incomings;
 use crate::views::View;
 
 /// The key of the state under which the positions lie; those of operators begin with other bytes.
@@ -22,34 +22,6 @@ const POSITIONS: &[u8] = &[0];
 const FORM: u8 = 1;
 /// The most bytes of a key: what a store can hold less what an operator puts around it.
 const MAX_KEY: usize = 50_000;
-
-/// A partition of a topic as it comes in, shared by all tasks that read it.
-pub struct Incomings<'m> {
-    /// The topic.
-    pub topic: String,
-    /// The partition.
-    pub partition: i32,
-    /// What has come and is not yet used by every task.
-    pub buffer: VecDeque<Incoming<'m>>,
-    /// The number of the first one in the buffer; they are numbered as they come.
-    pub first: u64,
-    /// Bytes of values in the buffer.
-    pub bytes: usize,
-    /// The offset behind the last that was handed out.
-    pub next: i64,
-    /// Whether the client was told to stop.
-    pub paused: bool,
-    /// Up to where the client says that there is nothing more.
-    pub empty_to: i64,
-    /// Records that wait at the broker, as of the last report.
-    pub lag: i64,
-}
-
-impl Incomings<'_> {
-    fn get(&self, number: u64) -> Option<&Incoming<'_>> {
-        self.buffer.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
-    }
-}
 
 /// Where a task stands in one input.
 pub struct Cursor {

@@ -121,12 +121,7 @@ impl Views {
     }
 
     /// Takes a record of the topic. `registered` says under which id a schema is registered in a subject.
-    pub fn take(
-        &self,
-        key: &str,
-        value: Option<&[u8]>,
-        registered: &Registered<'_>,
-    ) -> Change {
+    pub fn take(&self, key: &str, value: Option<&[u8]>, registered: &Registered<'_>) -> Change {
         let Some(value) = value else {
             let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
             inner.refused.remove(key);

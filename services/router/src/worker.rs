@@ -15,16 +15,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use weir_kafka::{
-    Admin, Failure, Incoming, Membership, MembershipOptions, Moved, TransactionError, TransactionalWriter,
-};
+use weir_kafka::{Admin, Failure, Membership, MembershipOptions, Moved, TransactionError, TransactionalWriter};
 use weir_registry::Registry;
 use weir_state::{Folder, Position};
 
 use crate::board::{Board, TaskStatus};
 use crate::config::Config;
+use crate::incomings::Incomings;
 use crate::restore::{Changelog, restore};
-use crate::task::{Incomings, Step, Trouble, Working};
+use crate::task::{Step, Trouble, Working};
 use crate::views::{Set, View, Views};
 
 /// How long to wait for records when there is nothing else to do.
@@ -565,41 +564,6 @@ impl<'m> Session<'_, 'm> {
             tasks.entry(task.view.id.clone()).or_default().push(status);
         }
         self.shared.board.set_tasks(self.worker, tasks);
-    }
-}
-
-impl<'m> Incomings<'m> {
-    /// A partition of which nothing has come yet.
-    fn new(topic: &str, partition: i32) -> Incomings<'m> {
-        Incomings {
-            topic: topic.to_owned(),
-            partition,
-            buffer: Default::default(),
-            first: 0,
-            bytes: 0,
-            next: 0,
-            paused: false,
-            empty_to: -1,
-            lag: 0,
-        }
-    }
-
-    fn push(&mut self, record: Incoming<'m>) {
-        // What was fetched before the positions were set may still come.
-        if record.offset() < self.next {
-            return;
-        }
-        self.next = record.offset() + 1;
-        self.bytes += record.value().map_or(0, <[u8]>::len);
-        self.buffer.push_back(record);
-    }
-
-    fn let_go(&mut self, used: u64) {
-        while self.first < used {
-            let Some(record) = self.buffer.pop_front() else { break };
-            self.bytes -= record.value().map_or(0, <[u8]>::len);
-            self.first += 1;
-        }
     }
 }
 

@@ -69,6 +69,7 @@ const CODE_BEGINNINGS: &[&str] = &[
     "TOMBSTONE_",
     "BATCH_",
     "HEADER_",
+    "VIEW_",
 ];
 
 /// All that is wrong with a file, each as `path:line: fault`.
