@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use weir_kafka::Incoming;
+use weir_kafka::{Incoming, Standing};
 
 /// A partition of a topic as it comes in, shared by all tasks that read it.
 pub struct Incomings<'m> {
@@ -24,6 +24,8 @@ pub struct Incomings<'m> {
     pub empty_to: i64,
     /// Records that wait at the broker, as of the last report.
     pub lag: i64,
+    /// Where the last report saw nothing more; -1 if it saw something.
+    seen: i64,
 }
 
 impl Incomings<'_> {
@@ -46,6 +48,7 @@ impl<'m> Incomings<'m> {
             paused: false,
             empty_to: -1,
             lag: 0,
+            seen: -1,
         }
     }
 
@@ -58,6 +61,17 @@ impl<'m> Incomings<'m> {
         self.next = record.offset() + 1;
         self.bytes += record.value().map_or(0, <[u8]>::len);
         self.buffer.push_back(record);
+    }
+
+    /// Takes the client's word for how far the partition was read. A report is put together while records come in, and
+    /// may count those as fetched that it did not see waiting yet: it is believed where the last record that was handed
+    /// out says the same, or the next report does.
+    pub fn stands(&mut self, standing: &Standing) {
+        let nothing = standing.taken && standing.fetched >= standing.end && standing.fetched >= 0;
+        if nothing && (standing.fetched <= self.next || standing.fetched == self.seen) {
+            self.empty_to = standing.fetched;
+        }
+        self.seen = if nothing { standing.fetched } else { -1 };
     }
 
     /// Lets go of all records before that number.

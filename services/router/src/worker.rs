@@ -305,9 +305,7 @@ impl<'m> Session<'_, 'm> {
             let place = self.places.get(&standing.topic).and_then(|at| at.get(&standing.partition));
             let Some(source) = place.and_then(|place| self.sources.get_mut(*place)) else { continue };
             source.lag = (standing.end - source.next.max(standing.fetched)).max(0);
-            if standing.taken && standing.fetched >= standing.end && standing.fetched >= 0 {
-                source.empty_to = standing.fetched;
-            }
+            source.stands(&standing);
         }
         self.throttle()
     }

@@ -38,7 +38,7 @@ fn a_record_a_view_cannot_take_is_put_aside_and_the_view_goes_on() {
         ("unknown schema", Some(&unknown), "knows no schema 9999"),
         ("cut off", Some(&good[..good.len() - 2]), "not a datum"),
         ("a null value in a stream", None, "has no value"),
-        ("an overflow", Some(&overflow), "overflow"),
+        ("an overflow", Some(&overflow), "out of range"),
     ];
     for (_, value, _) in &cases {
         raw(&world, ORDERS, 1, Some(b"c1"), *value);
