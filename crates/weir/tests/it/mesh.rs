@@ -48,6 +48,7 @@ fn apply(world: &World) {
         ("shop.orders.quarantine", 3),
         ("weir.contracts", 1),
         ("weir.replays", 1),
+        ("weir.views", 1),
     ];
     assert_eq!(topics(world), expect.map(|(topic, partitions)| (topic.to_owned(), partitions)).into());
     let limit = |topic: &str| -> u64 {
