@@ -87,7 +87,7 @@ impl Incoming<'_> {
     pub fn visit_headers<'h>(&'h self, visit: impl FnMut(Header<'h>)) {
         visit_headers(self.0.headers(), visit);
     }
-    /// Its address in the client, by which records of one partition are told apart from those of another cheaply.
+    /// Whether the other is of the same partition; cheaper than to compare the names of topics.
     pub fn is_of(&self, other: &Incoming<'_>) -> bool {
         self.0.topic_ptr() == other.0.topic_ptr() && self.0.partition() == other.0.partition()
     }

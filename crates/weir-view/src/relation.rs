@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_avro::{FieldPath, Kind as Avro, Limits, Logical, Schema, Slot, Walker};
+use weir_avro::{FieldPath, Kind as Avro, Schema};
 use weir_contract::settings::{KeyFormat, Kind};
 use weir_contract::{CompiledContract, Contract, Property};
+
+use crate::clock::Clock;
 
 /// A stream or a table that a view reads, or is.
 #[derive(Clone, Debug)]
@@ -60,17 +62,7 @@ impl Relation {
 
     /// The event time in a value, in milliseconds; `None` where the contract names no field or the value has none.
     pub fn time_of(&self, value: &[u8]) -> Option<i64> {
-        let path = self.event_time.clone()?;
-        let node = self.schema.non_null(self.schema.find(&path)?).0;
-        let walker = Walker::new(Arc::clone(&self.schema), &[path], Limits::default()).ok()?;
-        let mut slots = Vec::new();
-        walker.walk(value, &mut slots).ok()?;
-        let Some(Slot::Long(ticks)) = slots.first() else { return None };
-        Some(match self.schema.node(node).logical {
-            Some(Logical::TimestampMicros | Logical::LocalTimestampMicros) => ticks.div_euclid(1_000),
-            Some(Logical::TimestampNanos | Logical::LocalTimestampNanos) => ticks.div_euclid(1_000_000),
-            _ => *ticks,
-        })
+        Clock::of(self)?.time_of(value)
     }
 
     /// The names of its fields.
