@@ -338,6 +338,23 @@ impl Admin {
         Ok(self.offsets(topic)?.into_iter().map(ahead).collect())
     }
 
+    /// Deletes the records of `topic` before an offset of each of some partitions (KIP-107), which may not lie behind the
+    /// partition's end.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], or [`Error::Refused`] with the broker's reason for the first partition that it refuses.
+    pub fn delete_before(&self, topic: &str, offsets: &BTreeMap<i32, i64>) -> Result<(), Error> {
+        let action = || format!("delete records of topic {topic}");
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in offsets {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
+                .map_err(|e| Error::of(action(), &e))?;
+        }
+        let deleted =
+            block_on(self.client.delete_records(&list, &self.options())).map_err(|e| Error::of(action(), &e))?;
+        deleted.elements().iter().try_for_each(|element| element.error().map_err(|e| Error::of(action(), &e)))
+    }
+
     fn options(&self) -> AdminOptions {
         AdminOptions::new().request_timeout(Some(self.timeout)).operation_timeout(Some(self.timeout))
     }

@@ -10,7 +10,7 @@ use crate::task::Counts;
 /// What became of the records of one view, in this process since it started. Only what is committed counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Total {
-    /// Records read, of all inputs.
+    /// Records read, of all products and views that it reads.
     pub received: u64,
     /// Records written.
     pub emitted: u64,
@@ -31,6 +31,8 @@ pub struct Total {
 /// A task as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TaskStatus {
+    /// The number of the stage of the view, from 0.
+    pub stage: usize,
     /// The partition.
     pub partition: i32,
     /// The worker it runs on.

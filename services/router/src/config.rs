@@ -50,6 +50,9 @@ pub struct Raw {
     /// Milliseconds that an input without a record is waited for, once it is known to have none.
     #[arg(long, env = "WEIR_ROUTER_MAX_IDLE_MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=60_000))]
     pub max_idle_ms: u64,
+    /// Seconds between two deletions of what the stages of views have read of each other.
+    #[arg(long, env = "WEIR_ROUTER_PURGE_S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub purge_s: u64,
     /// Milliseconds after which a silent member of the group is given up, and its partitions go to others.
     #[arg(long, env = "WEIR_ROUTER_SESSION_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2_000..=300_000))]
     pub session_timeout_ms: u64,
@@ -91,6 +94,8 @@ pub struct Config {
     pub commit_interval: Duration,
     /// How long an input that is known to be empty is waited for.
     pub max_idle: Duration,
+    /// Time between two deletions of what lies between stages.
+    pub purge: Duration,
     /// Time after which a silent member is given up.
     pub session_timeout: Duration,
     /// Time a shutdown may take.
@@ -140,6 +145,7 @@ impl Config {
             views_topic: weir_view::VIEWS_TOPIC.to_owned(),
             commit_interval: Duration::from_millis(100),
             max_idle: Duration::from_millis(100),
+            purge: Duration::from_secs(30),
             session_timeout: Duration::from_secs(10),
             drain: Duration::from_secs(20),
         })
@@ -181,6 +187,7 @@ impl TryFrom<Raw> for Config {
             views_topic: raw.views_topic,
             commit_interval: Duration::from_millis(raw.commit_interval_ms),
             max_idle: Duration::from_millis(raw.max_idle_ms),
+            purge: Duration::from_secs(raw.purge_s),
             session_timeout: Duration::from_millis(raw.session_timeout_ms),
             drain: Duration::from_secs(raw.drain_s),
             ..defaults

@@ -93,7 +93,11 @@ pub struct Emitter<'e> {
     pub writer: &'e mut TransactionalWriter,
     /// The view.
     pub view: &'e View,
-    /// The topic of its quarantine.
+    /// The topic that is written: that of the view, or one between two of its stages.
+    pub topic: &'e str,
+    /// The id of the schema of what is written, which goes in front of each value; none between stages.
+    pub schema_id: Option<u32>,
+    /// The topic of the quarantine.
     pub quarantine: &'e str,
     /// The partition of the task; what it puts out lies in the same one, unless it has a new key.
     pub partition: i32,
@@ -122,13 +126,15 @@ impl Emit for Emitter<'_> {
         };
         self.value.clear();
         if let Some(value) = output.value {
-            self.value.push(0);
-            self.value.extend(self.view.schema_id.to_be_bytes());
+            if let Some(id) = self.schema_id {
+                self.value.push(0);
+                self.value.extend(id.to_be_bytes());
+            }
             self.value.extend_from_slice(value);
         }
         let partition = (!self.rekeyed).then_some(self.partition);
         let mut out = Outgoing {
-            topic: self.view.topic(),
+            topic: self.topic,
             partition,
             key: output.key,
             value: output.value.map(|_| self.value.as_slice()),
@@ -146,7 +152,7 @@ impl Emit for Emitter<'_> {
         };
         if out.topic == self.quarantine {
             self.written.quarantined += 1;
-        } else {
+        } else if self.schema_id.is_some() {
             self.written.emitted += 1;
             self.written.deleted += u64::from(output.value.is_none());
         }

@@ -2,9 +2,9 @@
 //! a topic with a schema, and a contract where it has one.
 //!
 //! How a record flows: a [`worker`] reads the partitions it was given of all topics that any view reads, each once; a
-//! [`task`] is one view on one partition, which takes the records of its inputs in the order of event time, as datums of
+//! [`task`] is one stage of a view on one partition, which takes the records of its inputs in the order of event time, as datums of
 //! the schemas it was planned with ([`decode`]), and hands them to the operators of weir-view; what they put out goes to
-//! the topic of the view, or to its quarantine ([`emit`]); output, changes of the state and positions are committed in
+//! the topic of the view, to one that its next stage reads, or to its quarantine ([`emit`]); output, changes of the state and positions are committed in
 //! one transaction, and then the local state follows (weir-state). Nothing flows back.
 //!
 //! What waits: a registry or a broker that is away, a topic that is not there yet; it shows on `/health/ready`. What is
@@ -16,6 +16,7 @@ pub mod decode;
 pub mod emit;
 pub mod incomings;
 pub mod metrics;
+pub mod purge;
 pub mod restore;
 pub mod task;
 pub mod views;
@@ -100,6 +101,7 @@ pub struct Router {
     workers: Vec<Thread<()>>,
     server: Server,
     watch: JoinHandle<()>,
+    purge: JoinHandle<()>,
     drain: Duration,
 }
 
@@ -151,7 +153,8 @@ impl Router {
             })?);
         }
         let watch = tokio::spawn(watch(board, registry, health.clone()));
-        Ok(Router { views, health, shared, workers, server, watch, drain })
+        let purge = tokio::spawn(purge::run(shared.clone()));
+        Ok(Router { views, health, shared, workers, server, watch, purge, drain })
     }
 
     /// Where metrics and health are served.
@@ -184,6 +187,7 @@ impl Router {
             left = self.workers.iter().filter(|worker| !worker.is_finished()).count();
         }
         self.watch.abort();
+        self.purge.abort();
         self.server.stop().await;
         if left > 0 { Err(RouterError::Hung(left, self.drain)) } else { Ok(()) }
     }

@@ -1,5 +1,5 @@
-//! One view on one partition of its inputs: where it stands in each of them, its state, and the step from one record to
-//! the next.
+//! One stage of a view on one partition of its inputs: where it stands in each of them, its state, and the step from
+//! one record to the next.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use weir_pump::Header;
 use weir_registry::Registry;
 use weir_state::Store;
 use weir_view::order::{Head, Next, next};
-use weir_view::{Clock, Done, Fault, Record, State, StateError, Task};
+use weir_view::{Clock, Done, Fault, Record, Stage, StageInput, State, StateError, Task};
 
 use crate::decode::{Decoded, Decoder};
 use crate::emit::{Checker, Emitter, Input, Written};
@@ -70,6 +70,11 @@ pub enum Step {
     Stalls(String),
 }
 
+/// The topic that the state of a stage is restored from.
+pub fn changelog(stage: &Stage) -> String {
+    format!("{}.changelog", stage.output.topic)
+}
+
 /// What was counted since the last commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -85,10 +90,12 @@ pub struct Counts {
     pub undefined: u64,
 }
 
-/// A view at work on one partition.
+/// A stage of a view at work on one partition.
 pub struct Working {
     /// The view.
     pub view: Arc<View>,
+    /// The number of the stage.
+    pub stage: usize,
     /// The partition.
     pub partition: i32,
     /// Where it stands in each input.
@@ -104,9 +111,11 @@ pub struct Working {
     /// Why it waits.
     pub stalled: Option<String>,
     quarantine: String,
-    rekeyed: bool,
+    /// Whether each input counts as received: what comes from a stage before, or was read by one, does not.
+    counted: Vec<bool>,
     task: Task,
-    decoders: Vec<Decoder>,
+    /// What reads the values of each input; those of a stage before are bare datums.
+    decoders: Vec<Option<Decoder>>,
     clocks: Vec<Option<Clock>>,
     checker: Option<Checker>,
     heads: Vec<Head>,
@@ -132,20 +141,23 @@ impl State for Kept<'_> {
 }
 
 impl Working {
-    /// A task on a store that is up to date. `sources` are the indexes of its inputs among the partitions that come in.
+    /// A task of a stage on a store that is up to date. `sources` are the indexes of its inputs among the partitions that come in.
     ///
     /// # Errors
     /// Why the view cannot work, or not on this state.
     pub fn new(
         view: &Arc<View>,
+        number: usize,
         partition: i32,
         store: Store,
         sources: &[usize],
         registry: &Registry,
     ) -> Result<Working, String> {
+        let stages = view.stages();
+        let stage = stages.get(number).ok_or("the plan has no such stage")?;
         let mut found = Vec::new();
         let known = store.get(POSITIONS, &mut found).map_err(|e| e.to_string())?;
-        let positions = if known { read_positions(&found, view)? } else { vec![0; sources.len()] };
+        let positions = if known { read_positions(&found, view, sources.len())? } else { vec![0; sources.len()] };
         let cursor = |(source, next): (&usize, &i64)| Cursor {
             source: *source,
             next: *next,
@@ -153,26 +165,39 @@ impl Working {
             time: None,
             empty_since: Some(Instant::now()),
         };
-        let inputs = &view.plan.inputs;
+        let read_before = |topic: &str, i: usize| {
+            let before = stages[..number].iter().flat_map(|stage| &stage.inputs).chain(&stage.inputs[..i]);
+            before.into_iter().any(|input| input.relation.topic == topic)
+        };
+        let counted = |(i, input): (usize, &StageInput)| input.from.is_none() && !read_before(&input.relation.topic, i);
+        let last = number + 1 == stages.len();
         Ok(Working {
             partition,
             cursors: sources.iter().zip(&positions).map(cursor).collect(),
             store,
             counts: Counts::default(),
             touched: false,
-            changelog: view.changelog(),
+            changelog: changelog(stage),
             stalled: None,
             quarantine: view.quarantine(),
-            rekeyed: view.plan.rekeyed(),
-            task: view.plan.task().map_err(|e| e.to_string())?,
-            decoders: inputs
+            counted: stage.inputs.iter().enumerate().map(counted).collect(),
+            task: stage.task().map_err(|e| e.to_string())?,
+            decoders: stage
+                .inputs
                 .iter()
-                .map(|input| Decoder::new(Arc::clone(&input.schema), view.on_schema_change, registry.clone()))
+                .map(|input| match input.from {
+                    Some(_) => None,
+                    None => {
+                        let schema = Arc::clone(&input.relation.schema);
+                        Some(Decoder::new(schema, view.on_schema_change, registry.clone()))
+                    }
+                })
                 .collect(),
-            clocks: inputs.iter().map(|input| Clock::of(input)).collect(),
-            checker: view.contract.as_ref().map(|object| Checker::new(object, view)).transpose()?,
+            clocks: stage.inputs.iter().map(|input| Clock::of(&input.relation)).collect(),
+            checker: view.contract.as_ref().filter(|_| last).map(|object| Checker::new(object, view)).transpose()?,
             heads: Vec::new(),
             value: Vec::new(),
+            stage: number,
             view: Arc::clone(view),
         })
     }
@@ -200,7 +225,7 @@ impl Working {
         let timestamp = record.timestamp().millis();
         let made;
         let mut reason = None;
-        let datum = match record.value().map(|value| self.decoders[input].decode(value, &headers)) {
+        let datum = match record.value().map(|value| decode(self.decoders[input].as_mut(), value, &headers)) {
             None => None,
             Some(Decoded::Datum(datum)) => Some(datum),
             Some(Decoded::Made(datum)) => {
@@ -218,12 +243,16 @@ impl Working {
         }
         let time = cursor.time.or(timestamp).unwrap_or(0);
         let at = Input { topic: &source.topic, partition: source.partition, offset: record.offset() };
+        let stages = self.view.stages();
+        let Some(stage) = stages.get(self.stage) else { return Ok(Step::Rests) };
         let mut emitter = Emitter {
             writer,
             view: &self.view,
+            topic: &stage.output.topic,
+            schema_id: stage.suffix.is_none().then_some(self.view.schema_id),
             quarantine: &self.quarantine,
             partition: self.partition,
-            rekeyed: self.rekeyed,
+            rekeyed: stage.rekeyed,
             input: at,
             headers: &headers,
             checker: self.checker.as_mut(),
@@ -253,7 +282,7 @@ impl Working {
             emitter.put_aside(record.key(), record.value(), timestamp, &reason);
         }
         let failed = emitter.failed;
-        self.counts.received += 1;
+        self.counts.received += u64::from(self.counted[input]);
         self.touched = true;
         let cursor = &mut self.cursors[input];
         cursor.next = record.offset() + 1;
@@ -278,7 +307,7 @@ impl Working {
                 Some(record) => {
                     cursor.empty_since = None;
                     if cursor.time.is_none() {
-                        cursor.time = Some(time_of(record, self.clocks[i].as_mut(), &mut self.decoders[i])?);
+                        cursor.time = Some(time_of(record, self.clocks[i].as_mut(), self.decoders[i].as_mut())?);
                     }
                 }
             }
@@ -320,13 +349,17 @@ impl Working {
     }
 }
 
+fn decode<'v>(decoder: Option<&mut Decoder>, value: &'v [u8], headers: &[Header<'_>]) -> Decoded<'v> {
+    decoder.map_or(Decoded::Datum(value), |decoder| decoder.decode(value, headers))
+}
+
 /// The event time of a record: of the field its contract names, otherwise its own.
-fn time_of(record: &Incoming<'_>, clock: Option<&mut Clock>, decoder: &mut Decoder) -> Result<i64, String> {
+fn time_of(record: &Incoming<'_>, clock: Option<&mut Clock>, decoder: Option<&mut Decoder>) -> Result<i64, String> {
     let own = record.timestamp().millis().unwrap_or(0);
     let (Some(clock), Some(value)) = (clock, record.value()) else { return Ok(own) };
     let mut headers: Vec<Header<'_>> = Vec::new();
     record.visit_headers(|header| headers.push(header));
-    Ok(match decoder.decode(value, &headers) {
+    Ok(match decode(decoder, value, &headers) {
         Decoded::Datum(datum) => clock.time_of(datum).unwrap_or(own),
         Decoded::Made(datum) => clock.time_of(&datum).unwrap_or(own),
         Decoded::Fault(_) => own,
@@ -345,7 +378,7 @@ fn write_positions(view: &View, cursors: &[Cursor]) -> Vec<u8> {
     bytes
 }
 
-fn read_positions(bytes: &[u8], view: &View) -> Result<Vec<i64>, String> {
+fn read_positions(bytes: &[u8], view: &View, inputs: usize) -> Result<Vec<i64>, String> {
     let form = || "the positions in the state have another form; use the version of Weir that wrote them".to_owned();
     let rest = bytes.strip_prefix(&[FORM]).ok_or_else(form)?;
     let (made_by, rest) = rest.split_first_chunk::<16>().ok_or_else(form)?;
@@ -356,7 +389,7 @@ fn read_positions(bytes: &[u8], view: &View) -> Result<Vec<i64>, String> {
         ));
     }
     let (positions, rest) = rest.as_chunks::<8>();
-    if positions.len() != view.plan.inputs.len() || !rest.is_empty() {
+    if positions.len() != inputs || !rest.is_empty() {
         return Err(form());
     }
     Ok(positions.iter().map(|next| i64::from_be_bytes(*next)).collect())

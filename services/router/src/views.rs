@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use serde::Serialize;
 use twox_hash::XxHash3_128;
 use weir_contract::{CompiledObject, Severity};
-use weir_view::{OnSchemaChange, Plan, ViewRecord};
+use weir_view::{OnSchemaChange, Plan, Stage, ViewRecord};
 
 /// A view ready to run.
 #[derive(Debug)]
@@ -38,9 +38,9 @@ impl View {
         format!("{}.quarantine", self.topic())
     }
 
-    /// The topic its state is restored from.
-    pub fn changelog(&self) -> String {
-        format!("{}.changelog", self.topic())
+    /// Its parts, each of which runs under one key; the last one writes its topic.
+    pub fn stages(&self) -> &[Stage] {
+        self.plan.stages()
     }
 
     /// What its state must have been made by: query, salt and schemas.
@@ -188,12 +188,6 @@ fn compile(value: &[u8], registered: &Registered<'_>) -> Result<View, Trouble> {
     let record = ViewRecord::from_json(value).map_err(|e| Trouble::Refused(None, e.to_string()))?;
     let refused = |reason: String| Trouble::Refused(Some(record.version.clone()), reason);
     let (file, plan) = record.plan().map_err(|e| refused(e.to_string()))?;
-    let stages = plan.stages().len();
-    if stages > 1 {
-        return Err(refused(format!(
-            "it needs {stages} stages with topics between them, which the router does not run yet; re-key its inputs in views of their own"
-        )));
-    }
     let contract = match &record.contract {
         None => None,
         Some(contract) => {

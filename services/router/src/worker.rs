@@ -18,12 +18,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use weir_kafka::{Admin, Failure, Membership, MembershipOptions, Moved, TransactionError, TransactionalWriter};
 use weir_registry::Registry;
 use weir_state::{Folder, Position};
+use weir_view::Stage;
 
 use crate::board::{Board, TaskStatus};
 use crate::config::Config;
 use crate::incomings::Incomings;
 use crate::restore::{Changelog, restore};
-use crate::task::{Step, Trouble, Working};
+use crate::task::{Step, Trouble, Working, changelog};
 use crate::views::{Set, View, Views};
 
 /// How long to wait for records when there is nothing else to do.
@@ -117,8 +118,8 @@ fn session(shared: &Shared, worker: usize) -> Result<(), Trouble> {
         session_timeout: config.session_timeout,
     };
     let member = Membership::join(&config.cluster, &options)?;
-    let mut topics: Vec<&str> =
-        runnable.iter().flat_map(|(view, _)| view.plan.inputs.iter().map(|input| &*input.topic)).collect();
+    let stages = runnable.iter().flat_map(|part| &part.view.stages()[part.stage].inputs);
+    let mut topics: Vec<&str> = stages.map(|input| &*input.relation.topic).collect();
     topics.sort_unstable();
     topics.dedup();
     member.subscribe(&topics)?;
@@ -130,7 +131,7 @@ fn session(shared: &Shared, worker: usize) -> Result<(), Trouble> {
         cluster,
         name,
         number: set.number,
-        views: runnable,
+        parts: runnable,
         member: &member,
         writer,
         sources: Vec::new(),
@@ -148,29 +149,42 @@ fn session(shared: &Shared, worker: usize) -> Result<(), Trouble> {
     session.work(&admin)
 }
 
-/// The views whose topics are as they must be, with their number of partitions, and why the others cannot run.
-type Runnable = (Vec<(Arc<View>, i32)>, BTreeMap<String, String>);
+/// A stage of a view that can run, with the number of partitions of its inputs.
+#[derive(Clone)]
+struct Part {
+    view: Arc<View>,
+    stage: usize,
+    partitions: i32,
+}
+
+/// The stages of the views whose topics are as they must be, and why the others cannot run.
+type Runnable = (Vec<Part>, BTreeMap<String, String>);
 
 fn runnable(set: &Set, admin: &Admin) -> Result<Runnable, Trouble> {
     let there = admin.topics()?;
-    let mut views = Vec::new();
+    let mut parts = Vec::new();
     let mut blocked = BTreeMap::new();
     for view in &set.views {
-        match partitions(view, &there) {
-            Ok(partitions) => views.push((Arc::clone(view), partitions)),
+        let all: Result<Vec<i32>, String> = view.stages().iter().map(|stage| partitions(view, stage, &there)).collect();
+        match all {
+            Ok(all) => parts.extend((0..).zip(all).map(|(stage, partitions)| Part {
+                view: Arc::clone(view),
+                stage,
+                partitions,
+            })),
             Err(reason) => drop(blocked.insert(view.id.clone(), reason)),
         }
     }
-    Ok((views, blocked))
+    Ok((parts, blocked))
 }
 
-fn partitions(view: &View, there: &BTreeMap<String, i32>) -> Result<i32, String> {
+fn partitions(view: &View, stage: &Stage, there: &BTreeMap<String, i32>) -> Result<i32, String> {
     let of = |topic: &str| {
         there.get(topic).copied().ok_or_else(|| format!("topic {topic} does not exist; apply its contract or view"))
     };
     let mut counts = Vec::new();
-    for input in &view.plan.inputs {
-        counts.push((&*input.topic, of(&input.topic)?));
+    for input in &stage.inputs {
+        counts.push((&*input.relation.topic, of(&input.relation.topic)?));
     }
     let Some((first, count)) = counts.first().copied() else { return Err("it reads nothing".to_owned()) };
     if let Some((other, differs)) = counts.iter().find(|(_, n)| *n != count) {
@@ -178,11 +192,11 @@ fn partitions(view: &View, there: &BTreeMap<String, i32>) -> Result<i32, String>
             "{first} has {count} partitions and {other} has {differs}; rows of one key would not meet, give them the same number"
         ));
     }
-    let mut same = vec![view.changelog(), view.quarantine()];
-    if view.plan.rekeyed() {
-        of(view.topic())?;
+    let mut same = vec![changelog(stage), view.quarantine()];
+    if stage.rekeyed {
+        of(&stage.output.topic)?;
     } else {
-        same.push(view.topic().to_owned());
+        same.push(stage.output.topic.clone());
     }
     for topic in same {
         let has = of(&topic)?;
@@ -201,7 +215,7 @@ struct Session<'s, 'm> {
     name: String,
     /// The number of the set of views it works for.
     number: u64,
-    views: Vec<(Arc<View>, i32)>,
+    parts: Vec<Part>,
     member: &'m Membership,
     writer: TransactionalWriter,
     sources: Vec<Incomings<'m>>,
@@ -253,7 +267,7 @@ impl<'m> Session<'_, 'm> {
                 let (now, blocked) = runnable(&self.shared.views.current(), admin)?;
                 self.blocked = blocked;
                 self.tell_blocked();
-                if now.len() != self.views.len() {
+                if now.len() != self.parts.len() {
                     self.commit()?;
                     return Ok(());
                 }
@@ -370,29 +384,28 @@ impl<'m> Session<'_, 'm> {
         for (topic, partition) in list {
             owned.entry(topic).or_default().push(*partition);
         }
-        let views = self.views.clone();
+        let parts = self.parts.clone();
         let mut wanted = Vec::new();
-        for (view, partitions) in &views {
-            for partition in 0..*partitions {
-                let all =
-                    view.plan.inputs.iter().all(|input| {
-                        owned.get(&*input.topic).is_some_and(|partitions| partitions.contains(&partition))
-                    });
-                if all {
-                    wanted.push((view, partition));
+        for part in &parts {
+            let stage = &part.view.stages()[part.stage];
+            for partition in 0..part.partitions {
+                let of = |topic: &str| owned.get(topic).is_some_and(|partitions| partitions.contains(&partition));
+                if stage.inputs.iter().all(|input| of(&input.relation.topic)) {
+                    wanted.push((&part.view, part.stage, stage, partition));
                 }
             }
         }
         tracing::info!(worker = self.worker, partitions = list.len(), tasks = wanted.len(), "partitions assigned");
         self.unfit.clear();
-        for (view, partition) in wanted {
+        for (view, number, stage, partition) in wanted {
             if self.shared.is_stopping() {
                 break;
             }
-            let name = format!("{}.{}-{partition}", self.cluster, view.changelog());
+            let changelog = changelog(stage);
+            let name = format!("{}.{changelog}-{partition}", self.cluster);
             let mut store = self.shared.folder.store(&name)?;
             self.shared.board.set_waits(self.worker, Some(format!("state of view {} is being restored", view.id)));
-            let at = Changelog { admin, cluster: &self.shared.config.cluster, topic: &view.changelog(), partition };
+            let at = Changelog { admin, cluster: &self.shared.config.cluster, topic: &changelog, partition };
             let alive = || {
                 // Nothing is assigned yet, so that this only tells the group that the member lives.
                 drop(self.member.poll(Duration::ZERO));
@@ -404,8 +417,8 @@ impl<'m> Session<'_, 'm> {
                 self.shared.board.add_restored(&view.id, restored);
             }
             let sources: Vec<usize> =
-                view.plan.inputs.iter().map(|input| self.source(&input.topic, partition)).collect();
-            match Working::new(view, partition, store, &sources, &self.shared.registry) {
+                stage.inputs.iter().map(|input| self.source(&input.relation.topic, partition)).collect();
+            match Working::new(view, number, partition, store, &sources, &self.shared.registry) {
                 Ok(task) => self.tasks.push(task),
                 Err(reason) => drop(self.unfit.insert(view.id.clone(), reason)),
             }
@@ -548,6 +561,7 @@ impl<'m> Session<'_, 'm> {
         let mut tasks: BTreeMap<String, Vec<TaskStatus>> = BTreeMap::new();
         for task in &self.tasks {
             let mut status = TaskStatus {
+                stage: task.stage,
                 partition: task.partition,
                 worker: self.worker,
                 lag: 0,

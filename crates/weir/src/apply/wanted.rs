@@ -44,7 +44,8 @@ pub fn wanted(files: &[ContractFile], views: &[PlannedView]) -> Result<Wanted, F
     Ok(wanted)
 }
 
-/// What one view asks: its topic, its quarantine and its changelog, the schema of what it writes, and itself.
+/// What one view asks: its topic and its quarantine, the topics between its stages, the changelog of each, the schema of
+/// what it writes, and itself.
 pub fn add_view(wanted: &mut Wanted, view: &PlannedView) {
     let PlannedView { plan, record, .. } = view;
     let output = &plan.output;
@@ -61,17 +62,30 @@ pub fn add_view(wanted: &mut Wanted, view: &PlannedView) {
         ("max.message.bytes", CHANGELOG_RECORD),
         ("segment.bytes", "67108864"),
     ];
-    let topic = |name: String, pairs: &[(&str, &str)]| WantedTopic { name, configs: configs(pairs) };
-    wanted.topics.push(WantedTopics {
-        contract: id.clone(),
-        partitions: output.partitions,
-        default_partitions: DEFAULT_PARTITIONS,
-        topics: vec![
-            topic(output.topic.clone(), own),
-            topic(format!("{}{}", output.topic, quarantine::SUFFIX), kept),
-            topic(format!("{}.changelog", output.topic), &changelog),
-        ],
-    });
+    // What was read is deleted by the routers, and nothing before.
+    let between = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("segment.bytes", "67108864")];
+    let mut ask = |name: String, partitions: Option<u32>, pairs: &[(&str, &str)]| {
+        wanted.topics.push(WantedTopics {
+            contract: id.clone(),
+            partitions,
+            default_partitions: DEFAULT_PARTITIONS,
+            topics: vec![WantedTopic { name, configs: configs(pairs) }],
+        });
+    };
+    ask(output.topic.clone(), output.partitions, own);
+    let mut most = output.partitions;
+    for stage in plan.stages() {
+        let tasks = stage.inputs.iter().filter_map(|input| input.relation.partitions).max();
+        most = most.max(tasks);
+        if stage.suffix.is_some() {
+            ask(stage.output.topic.clone(), stage.output.partitions, &between);
+        }
+        ask(format!("{}.changelog", stage.output.topic), tasks, &changelog);
+    }
+    // Each stage puts aside under the number of its own partition.
+    let default = plan.stages().iter().any(|stage| stage.inputs.iter().all(|i| i.relation.partitions.is_none()));
+    let most = most.map(|most| if default { most.max(DEFAULT_PARTITIONS) } else { most });
+    ask(format!("{}{}", output.topic, quarantine::SUFFIX), most, kept);
     let (subject, schema) = (format!("{}-value", output.topic), plan.schema.to_string());
     wanted.subjects.push(WantedSubject { contract: id, subject, schema, level: None });
     wanted.views.push(WantedView {

@@ -127,6 +127,7 @@ total                  3,348     3,303       2           45   1,174    -"
     fn a_view_shows_what_became_of_its_records_and_why_it_waits() {
         let mut total = router::board::Total { received: 1_200, emitted: 900, deleted: 3, ..Default::default() };
         let task = router::board::TaskStatus {
+            stage: 0,
             partition: 0,
             worker: 0,
             lag: 12,

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use weir_testkit::wait_for;
 
+use crate::stages::{BY_SIZE, TIERS};
 use crate::views::{DAWN, ENRICHED, HOURLY, LARGE, SPEND, customers, fill, orders};
 use crate::world::{CUSTOMERS, LONG, ORDERS, Router, World};
 
-const VIEWS: [&str; 4] = ["shop.large_orders", "shop.spend", "shop.hourly", "shop.enriched"];
+const VIEWS: [&str; 6] =
+    ["shop.large_orders", "shop.spend", "shop.hourly", "shop.enriched", "shop.by_size", "shop.tiers"];
 
 /// How often each fault strikes.
 fn rounds() -> u32 {
@@ -21,7 +23,7 @@ fn under_load(faults: impl FnOnce(&mut World) -> Vec<Router>) {
     let Some(mut world) = World::start() else { return };
     // All customers before all orders: which of them an order finds must not hang on when it comes.
     fill(&world, CUSTOMERS, &customers(0..300, DAWN - 1_000_000_000));
-    world.apply(&[LARGE, SPEND, HOURLY, ENRICHED]);
+    world.apply(&[LARGE, SPEND, HOURLY, ENRICHED, BY_SIZE, TIERS]);
     let (stop, sent) = (AtomicBool::new(false), AtomicI64::new(0));
     let writing = Writing::new(&world);
     let routers = std::thread::scope(|scope| {

@@ -6,5 +6,6 @@
 
 mod bad;
 mod faults;
+mod stages;
 mod views;
 mod world;

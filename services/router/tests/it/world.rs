@@ -16,7 +16,7 @@ use weir_kafka::{Admin, ClusterConfig, NewTopic, Outgoing, Read, ReadOptions, Re
 use weir_testkit::kafka::Cluster;
 use weir_testkit::{Process, free_port, wait_for};
 use weir_view::order::{Head, Next, next};
-use weir_view::{Clock, Emit, Memory, Output, Plan, Relation, Task, ViewRecord, plan_all, read};
+use weir_view::{Clock, Emit, Memory, Output, Plan, Relation, Stage, ViewRecord, plan_all, read};
 
 pub const PARTITIONS: i32 = 3;
 pub const SECONDS: fn(u64) -> Duration = Duration::from_secs;
@@ -36,6 +36,8 @@ pub struct World {
     pub plans: BTreeMap<String, Plan>,
     pub ids: BTreeMap<String, u32>,
     pub state: TempDir,
+    /// Whether routers delete what lies between stages at once.
+    pub purge: bool,
 }
 
 fn fixture(name: &str) -> String {
@@ -83,6 +85,7 @@ impl World {
             plans: BTreeMap::new(),
             ids: BTreeMap::new(),
             state: TempDir::new().unwrap(),
+            purge: false,
         };
         world.topic(ORDERS, "delete");
         // Not compacted either: what a join has seen must still be there when the same is done again.
@@ -141,7 +144,12 @@ impl World {
             // Not compacted, though many are tables: every record that was ever written is to be looked at.
             self.topic(&topic, "delete");
             self.topic(&format!("{topic}.quarantine"), "delete");
-            self.topic(&format!("{topic}.changelog"), "compact");
+            for stage in plan.stages() {
+                if stage.suffix.is_some() {
+                    self.topic(&stage.output.topic, "delete");
+                }
+                self.topic(&format!("{}.changelog", stage.output.topic), "compact");
+            }
             self.register(&topic, &plan.schema.to_string());
             let contract = contract.map(|text| ContractRecord {
                 id: file.options.id.clone(),
@@ -211,6 +219,8 @@ impl World {
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--instance", instance]);
         command.arg("--state").arg(state);
         command.args(["--session-timeout-ms", "2000", "--log", "warn", "--workers", "1"]);
+        // What lies between stages is looked at, unless a test is about its going.
+        command.args(["--purge-s", if self.purge { "1" } else { "3600" }]);
         let process = Process::spawn(&mut command).unwrap();
         wait_for(LONG, "the router to answer", || get(port, "/health/live").is_some());
         Router { process, port }
@@ -229,29 +239,53 @@ impl World {
         }
     }
 
-    /// What the operators of a view make of the logs of its inputs, partition by partition: key, datum, time.
-    pub fn oracle(&self, view: &str) -> Vec<Vec<Made>> {
-        let plan = &self.plans[view];
-        let inputs: Vec<Vec<Vec<Record>>> = plan.inputs.iter().map(|input| self.read(&input.topic)).collect();
+    /// What the operators of a stage make of the logs of its inputs, partition by partition: key, datum, time.
+    pub fn oracle(&self, stage: &Stage) -> Vec<Vec<Made>> {
+        let inputs: Vec<Vec<Vec<Made>>> =
+            (stage.inputs.iter()).map(|input| self.datums(&input.relation.topic, input.from.is_none())).collect();
         let run = |partition: usize| {
-            let logs: Vec<&[Record]> = inputs.iter().map(|input| input[partition].as_slice()).collect();
-            run(plan, &mut plan.task().unwrap(), &logs)
+            let logs: Vec<&[Made]> = inputs.iter().map(|input| input[partition].as_slice()).collect();
+            run(stage, partition as i32, &logs)
         };
         (0..PARTITIONS as usize).map(run).collect()
     }
 
-    /// What a view wrote, partition by partition: key, datum, time.
-    pub fn written(&self, view: &str) -> Vec<Vec<Made>> {
-        let topic = &self.plans[view].output.topic;
-        let id = self.ids[topic];
+    /// What is in a topic, partition by partition: key, datum, time.
+    fn datums(&self, topic: &str, framed: bool) -> Vec<Vec<Made>> {
         let made = |record: Record| {
-            let value = record.value.map(|value| {
-                assert_eq!(value[..5], [&[0][..], &id.to_be_bytes()].concat(), "the frame");
-                value[5..].to_vec()
+            let value = record.value.map(|value| match framed {
+                true => {
+                    assert_eq!(value[..5], [&[0][..], &self.ids[topic].to_be_bytes()].concat(), "the frame");
+                    value[5..].to_vec()
+                }
+                false => value,
             });
             (record.key, value, record.timestamp.millis().unwrap())
         };
         self.read(topic).into_iter().map(|records| records.into_iter().map(made).collect()).collect()
+    }
+
+    /// What a view wrote, partition by partition: key, datum, time.
+    pub fn written(&self, view: &str) -> Vec<Vec<Made>> {
+        self.datums(&self.plans[view].output.topic, true)
+    }
+
+    /// Waits until every stage of a view has read what the one before has written.
+    pub fn settled(&self, view: &str) {
+        let stages = self.plans[view].stages();
+        let between = || stages.iter().filter(|stage| stage.suffix.is_some());
+        wait_for(LONG, "the stages to be done", || {
+            between().all(|stage| {
+                let topic = &stage.output.topic;
+                let Ok(committed) = self.admin.committed("weir.router", topic) else { return false };
+                self.last_offsets(topic).iter().all(|(partition, last)| committed.get(partition) > Some(last))
+            })
+        });
+    }
+
+    /// The offset of the last record of each partition that has one.
+    fn last_offsets(&self, topic: &str) -> BTreeMap<i32, i64> {
+        self.read(topic).iter().flatten().map(|record| (record.partition, record.offset)).collect()
     }
 
     /// Waits until everything there is of the products has been read, whoever runs the views. What views read of each
@@ -271,12 +305,30 @@ impl World {
     /// What a view wrote is what its operators make of the same logs, in the same order, each once.
     #[track_caller]
     pub fn check(&self, view: &str) -> usize {
-        let (oracle, written) = (self.oracle(view), self.written(view));
+        let stages = self.plans[view].stages();
+        if stages.len() > 1 {
+            self.settled(view);
+        }
+        stages.iter().map(|stage| self.check_stage(view, stage)).last().unwrap()
+    }
+
+    #[track_caller]
+    fn check_stage(&self, view: &str, stage: &Stage) -> usize {
+        let (mut oracle, mut written) = (self.oracle(stage), self.datums(&stage.output.topic, stage.suffix.is_none()));
+        if stage.rekeyed {
+            // Records of several partitions meet in one, in any order but that of each: all of them, whatever the order.
+            for all in [&mut oracle, &mut written] {
+                let mut together = all.concat();
+                together.sort();
+                *all = vec![together];
+            }
+        }
         for (partition, (expect, found)) in oracle.iter().zip(&written).enumerate() {
             let differs = expect.iter().zip(found).position(|(a, b)| a != b);
             assert!(
                 differs.is_none() && expect.len() == found.len(),
-                "view {view}, partition {partition}: {} expected, {} found, the first that differs {differs:?}: {:?} {:?}",
+                "view {view}, stage {}, partition {partition}: {} expected, {} found, the first that differs {differs:?}: {:?} {:?}",
+                stage.output.topic,
                 expect.len(),
                 found.len(),
                 differs.map(|i| &expect[i]),
@@ -322,31 +374,25 @@ impl Emit for Collected {
 }
 
 /// One thread over whole logs, in the order of event time.
-fn run(plan: &Plan, task: &mut Task, logs: &[&[Record]]) -> Vec<Made> {
-    let (mut state, mut out) = (Memory::default(), Collected(Vec::new()));
+fn run(stage: &Stage, partition: i32, logs: &[&[Made]]) -> Vec<Made> {
+    let (mut state, mut out, mut task) = (Memory::default(), Collected(Vec::new()), stage.task().unwrap());
     let mut at = vec![0; logs.len()];
-    let mut clocks: Vec<Option<Clock>> = plan.inputs.iter().map(|input| Clock::of(input)).collect();
+    let mut clocks: Vec<Option<Clock>> = stage.inputs.iter().map(|input| Clock::of(&input.relation)).collect();
     loop {
         let mut heads = Vec::new();
         for (i, log) in logs.iter().enumerate() {
-            let time = log.get(at[i]).map(|record| {
-                let own = record.timestamp.millis().unwrap();
-                let datum = record.value.as_ref().and_then(|value| value.get(5..));
-                clocks[i].as_mut().zip(datum).and_then(|(clock, datum)| clock.time_of(datum)).unwrap_or(own)
+            let time = log.get(at[i]).map(|(_, datum, own)| {
+                let clock = clocks[i].as_mut().zip(datum.as_ref());
+                clock.and_then(|(clock, datum)| clock.time_of(datum)).unwrap_or(*own)
             });
             heads.push(Head { time, lag: false });
         }
         let Next::Take(input) = next(&heads, true) else { return out.0 };
-        let record = &logs[input][at[input]];
+        let (key, value, _) = &logs[input][at[input]];
+        let offset = at[input] as i64;
         at[input] += 1;
-        let shown = weir_view::Record {
-            key: record.key.as_deref(),
-            value: record.value.as_ref().map(|value| &value[5..]),
-            time: heads[input].time.unwrap(),
-            partition: record.partition,
-            offset: record.offset,
-            headers: &[],
-        };
+        let (key, value, time) = (key.as_deref(), value.as_deref(), heads[input].time.unwrap());
+        let shown = weir_view::Record { key, value, time, partition, offset, headers: &[] };
         drop(task.process(input, &shown, &mut state, &mut out));
     }
 }
