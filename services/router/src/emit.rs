@@ -176,36 +176,48 @@ impl Emitter<'_> {
     /// Puts the input record aside as it came, with the reason behind its own headers.
     pub fn put_aside(&mut self, key: Option<&[u8]>, value: Option<&[u8]>, timestamp: Option<i64>, reason: &str) {
         let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
-        let view = format!("{}@{}", self.view.id, self.view.version);
         let violations = json!({
             "violations": [{"code": Code::ViewFailed.name(), "rule": "view", "path": "this", "mode": "enforce", "message": reason}],
             "omitted": 0,
         });
         let Input { topic, partition, offset } = self.input;
-        let (partition_text, offset) = (partition.to_string(), offset.to_string());
-        let ours: [(&str, Cow<'_, str>); 10] = [
-            ("weir.contract", view.as_str().into()),
-            ("weir.violations", violations.to_string().into()),
-            ("weir.source.topic", topic.into()),
-            ("weir.source.partition", partition_text.as_str().into()),
-            ("weir.source.offset", offset.as_str().into()),
-            ("weir.attempt", (attempts(self.headers) + 1).to_string().into()),
-            ("__connect.errors.topic", topic.into()),
-            ("__connect.errors.partition", partition_text.as_str().into()),
-            ("__connect.errors.offset", offset.as_str().into()),
-            ("__connect.errors.exception.message", format!("{}: {reason}", Code::ViewFailed).into()),
-        ];
-        let ours = ours.iter().map(|(name, value)| (*name, Some(value.as_bytes())));
-        let headers: Vec<Header<'_>> = self.headers.iter().copied().chain(ours).collect();
-        let out = Outgoing {
-            topic: self.quarantine,
-            partition: Some(self.partition),
-            key,
-            value,
-            headers: &headers,
-            timestamp,
-        };
         self.written.quarantined += 1;
+        self.pass_on(
+            self.quarantine,
+            (key, value, timestamp),
+            &[
+                ("weir.violations", violations.to_string().into()),
+                ("weir.attempt", (attempts(self.headers) + 1).to_string().into()),
+                ("__connect.errors.topic", topic.into()),
+                ("__connect.errors.partition", partition.to_string().into()),
+                ("__connect.errors.offset", offset.to_string().into()),
+                ("__connect.errors.exception.message", format!("{}: {reason}", Code::ViewFailed).into()),
+            ],
+        );
+    }
+
+    /// Writes the input record as it came to the topic of those that came too late.
+    pub fn put_late(&mut self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>, timestamp: Option<i64>) {
+        self.pass_on(topic, (key, value, timestamp), &[]);
+    }
+
+    /// Writes the input record, its bytes as they came, with where it comes from and more behind its headers.
+    fn pass_on(
+        &mut self,
+        topic: &str,
+        (key, value, timestamp): (Option<&[u8]>, Option<&[u8]>, Option<i64>),
+        more: &[(&str, Cow<'_, str>)],
+    ) {
+        let from = self.input;
+        let ours: [(&str, Cow<'_, str>); 4] = [
+            ("weir.contract", format!("{}@{}", self.view.id, self.view.version).into()),
+            ("weir.source.topic", from.topic.into()),
+            ("weir.source.partition", from.partition.to_string().into()),
+            ("weir.source.offset", from.offset.to_string().into()),
+        ];
+        let ours = ours.iter().chain(more).map(|(name, value)| (*name, Some(value.as_bytes())));
+        let headers: Vec<Header<'_>> = self.headers.iter().copied().chain(ours).collect();
+        let out = Outgoing { topic, partition: Some(self.partition), key, value, headers: &headers, timestamp };
         if let Err(error) = self.writer.send(&out) {
             self.failed.get_or_insert(error);
         }

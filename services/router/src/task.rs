@@ -111,6 +111,7 @@ pub struct Working {
     /// Why it waits.
     pub stalled: Option<String>,
     quarantine: String,
+    late: Option<String>,
     /// Whether each input counts as received: what comes from a stage before, or was read by one, does not.
     counted: Vec<bool>,
     task: Task,
@@ -180,6 +181,7 @@ impl Working {
             changelog: changelog(stage),
             stalled: None,
             quarantine: view.quarantine(),
+            late: view.late(),
             counted: stage.inputs.iter().enumerate().map(counted).collect(),
             task: stage.task().map_err(|e| e.to_string())?,
             decoders: stage
@@ -271,7 +273,12 @@ impl Working {
             };
             match self.task.process(input, &shown, &mut Kept(&mut self.store), &mut emitter) {
                 Ok(Done::Taken) => {}
-                Ok(Done::Late) => self.counts.late += 1,
+                Ok(Done::Late) => {
+                    self.counts.late += 1;
+                    if let Some(topic) = &self.late {
+                        emitter.put_late(topic, record.key(), record.value(), timestamp);
+                    }
+                }
                 Ok(Done::NoKey) => self.counts.no_key += 1,
                 Ok(Done::Undefined) => self.counts.undefined += 1,
                 Err(Fault::Record(fault)) => reason = Some(fault.to_string()),

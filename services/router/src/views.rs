@@ -17,6 +17,8 @@ pub struct View {
     pub version: String,
     /// What it does.
     pub plan: Plan,
+    /// Whether records that come too late are written to a topic of their own.
+    pub late: bool,
     /// What happens at a new schema of a source.
     pub on_schema_change: OnSchemaChange,
     /// The contract of what it writes, if there is one.
@@ -36,6 +38,11 @@ impl View {
     /// The topic of what it could not take, and of what broke its contract.
     pub fn quarantine(&self) -> String {
         format!("{}.quarantine", self.topic())
+    }
+
+    /// The topic of the records that came after their windows had closed, where the view asks for them.
+    pub fn late(&self) -> Option<String> {
+        self.late.then(|| format!("{}.late", self.topic()))
     }
 
     /// Its parts, each of which runs under one key; the last one writes its topic.
@@ -211,6 +218,7 @@ fn compile(value: &[u8], registered: &Registered<'_>) -> Result<View, Trouble> {
     Ok(View {
         id: record.id.clone(),
         version: record.version.clone(),
+        late: file.late,
         on_schema_change: file.on_schema_change,
         contract,
         schema_id,

@@ -193,6 +193,7 @@ fn partitions(view: &View, stage: &Stage, there: &BTreeMap<String, i32>) -> Resu
         ));
     }
     let mut same = vec![changelog(stage), view.quarantine()];
+    same.extend(view.late());
     if stage.rekeyed {
         of(&stage.output.topic)?;
     } else {

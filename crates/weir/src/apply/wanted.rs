@@ -47,7 +47,7 @@ pub fn wanted(files: &[ContractFile], views: &[PlannedView]) -> Result<Wanted, F
 /// What one view asks: its topic and its quarantine, the topics between its stages, the changelog of each, the schema of
 /// what it writes, and itself.
 pub fn add_view(wanted: &mut Wanted, view: &PlannedView) {
-    let PlannedView { plan, record, .. } = view;
+    let PlannedView { plan, record, file } = view;
     let output = &plan.output;
     let id = format!("{}@{}", record.id, record.version);
     let configs = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
@@ -86,6 +86,9 @@ pub fn add_view(wanted: &mut Wanted, view: &PlannedView) {
     let default = plan.stages().iter().any(|stage| stage.inputs.iter().all(|i| i.relation.partitions.is_none()));
     let most = most.map(|most| if default { most.max(DEFAULT_PARTITIONS) } else { most });
     ask(format!("{}{}", output.topic, quarantine::SUFFIX), most, kept);
+    if file.late {
+        ask(format!("{}.late", output.topic), most, kept);
+    }
     let (subject, schema) = (format!("{}-value", output.topic), plan.schema.to_string());
     wanted.subjects.push(WantedSubject { contract: id, subject, schema, level: None });
     wanted.views.push(WantedView {

@@ -144,6 +144,31 @@ fn what_views_write_is_what_their_operators_make_of_the_same_logs() {
 }
 
 #[test]
+fn records_that_come_too_late_are_counted_and_written_where_the_view_asks_for_them() {
+    let Some(mut world) = World::start() else { return };
+    let asked = HOURLY.replace("shop.hourly", "shop.hourly_late").replace("sql:", "late: true\nsql:");
+    world.apply(&[HOURLY, &asked]);
+    let router = world.router("a");
+    let order = |id: &str, time: i64| {
+        let value = json!({"order_id": id, "customer_id": "c1", "cents": 1, "note": null, "ordered_at": time});
+        ("c1", Some(value), time)
+    };
+    const HOUR: i64 = 3_600_000;
+    world.write(ORDERS, [order("first", DAWN), order("closes", DAWN + 5 * HOUR), order("late", DAWN + HOUR)]);
+    for view in ["shop.hourly", "shop.hourly_late"] {
+        wait_for(LONG, "the late record", || router.view(view)["total"]["late"] == 1);
+        assert!(world.check(view) > 0);
+    }
+    let late: Vec<_> = world.read("shop.hourly_late.late").into_iter().flatten().collect();
+    let sent: Vec<_> = world.read(ORDERS).into_iter().flatten().collect();
+    let [late] = &late[..] else { panic!("one record is late: {late:?}") };
+    assert_eq!((&late.key, &late.value, late.timestamp), (&sent[2].key, &sent[2].value, sent[2].timestamp));
+    let header = |name: &str| late.headers.iter().find(|(n, _)| n == name).and_then(|(_, v)| v.clone());
+    assert_eq!(header("weir.source.topic").as_deref(), Some(ORDERS.as_bytes()));
+    assert_eq!(header("weir.source.offset").as_deref(), Some(sent[2].offset.to_string().as_bytes()));
+}
+
+#[test]
 fn a_view_that_is_added_later_begins_at_the_beginning_and_the_others_go_on() {
     let Some(mut world) = World::start() else { return };
     fill(&world, ORDERS, &orders(0..1_000));

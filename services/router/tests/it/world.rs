@@ -144,6 +144,9 @@ impl World {
             // Not compacted, though many are tables: every record that was ever written is to be looked at.
             self.topic(&topic, "delete");
             self.topic(&format!("{topic}.quarantine"), "delete");
+            if file.late {
+                self.topic(&format!("{topic}.late"), "delete");
+            }
             for stage in plan.stages() {
                 if stage.suffix.is_some() {
                     self.topic(&stage.output.topic, "delete");
