@@ -177,17 +177,45 @@ impl Admin {
     /// # Errors
     /// [`Error::Unavailable`], or [`Error::Refused`] with the broker's reason.
     pub fn create_topic(&self, topic: &NewTopic) -> Result<bool, Error> {
-        let mut new =
-            rdkafka::admin::NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(topic.replication));
-        for (name, value) in &topic.configs {
-            new = new.set(name, value);
+        let made = self.create_topics(std::slice::from_ref(topic))?.pop();
+        made.unwrap_or_else(|| {
+            Err(Error::Refused {
+                action: format!("create topic {}", topic.name),
+                reason: "the answer is empty".to_owned(),
+            })
+        })
+    }
+
+    /// Creates topics with one request; what became of each stands where the topic stood, as of [`Admin::create_topic`].
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], or [`Error::Refused`] where the request as a whole was not answered.
+    pub fn create_topics(&self, topics: &[NewTopic]) -> Result<Vec<Result<bool, Error>>, Error> {
+        let new = topics.iter().map(|topic| {
+            let (name, replication) = (&topic.name, TopicReplication::Fixed(topic.replication));
+            let new = rdkafka::admin::NewTopic::new(name, topic.partitions, replication);
+            topic.configs.iter().fold(new, |new, (name, value)| new.set(name, value))
+        });
+        let new: Vec<_> = new.collect();
+        let results = block_on(self.client.create_topics(&new, &self.options()));
+        let answers = results.map_err(|e| Error::of(format!("create {} topics", topics.len()), &e))?;
+        let mut found: BTreeMap<String, Option<RDKafkaErrorCode>> = BTreeMap::new();
+        for answer in answers {
+            match answer {
+                Ok(name) => found.insert(name, None),
+                Err((name, code)) => found.insert(name, Some(code)),
+            };
         }
-        let results = block_on(self.client.create_topics([&new], &self.options()));
-        match self.one(format!("create topic {}", topic.name), results)? {
-            Ok(_) => Ok(true),
-            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => Ok(false),
-            Err((_, code)) => Err(refused(format!("create topic {}", topic.name), code)),
-        }
+        let of = |topic: &NewTopic| {
+            let action = || format!("create topic {}", topic.name);
+            match found.get(&topic.name) {
+                Some(None) => Ok(true),
+                Some(Some(RDKafkaErrorCode::TopicAlreadyExists)) => Ok(false),
+                Some(Some(code)) => Err(refused(action(), *code)),
+                None => Err(Error::Refused { action: action(), reason: "the answer does not name it".to_owned() }),
+            }
+        };
+        Ok(topics.iter().map(of).collect())
     }
 
     /// Deletes a topic with all its records; `false` if there was none.

@@ -8,6 +8,7 @@ pub mod plan;
 pub mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::discriminant;
 use std::path::PathBuf;
 use std::thread;
 
@@ -26,6 +27,8 @@ use plan::{Contract, Observed, Step, Subject, Topic, Wanted, WantedSubject, plan
 
 /// How many questions are put to the registry at a time.
 const HANDS: usize = 16;
+/// How many topics are asked for in one request, and how many records wait for the broker at a time.
+const TOGETHER: usize = 100;
 
 /// Shows what has to be done and, where it may, does it.
 ///
@@ -213,63 +216,94 @@ fn published(kafka: &Kafka) -> Result<BTreeMap<String, Contract>, Failure> {
     Ok(contracts.collect())
 }
 
-/// Does the steps, in their order.
+/// Does the steps, in their order; topics that follow each other are asked for together, and records are written together.
 ///
 /// # Errors
 /// Whatever the first one that fails says; those before it are done.
 pub fn perform(steps: &[Step], kafka: &Kafka, registry: &Registry) -> Result<(), Failure> {
     let fail = |error| kafka.failure(error);
-    let mut writer = Writer::open(kafka.config(), 1).map_err(fail)?;
+    let mut writer = Writer::open(kafka.config(), TOGETHER).map_err(fail)?;
     let made = steps.iter().filter_map(|step| match step {
         Step::CreateTopic { topic, .. } if topic.ends_with(crate::quarantine::SUFFIX) => Some(topic.as_str()),
         _ => None,
     });
     let replays = markers::keys(kafka, &made.collect())?;
-    for (done, step) in steps.iter().enumerate() {
-        let outcome = match step {
-            Step::CreateTopic { topic, partitions, configs } => {
-                let mut new = NewTopic::new(topic, i32::try_from(*partitions).unwrap_or(i32::MAX));
-                new.configs = configs.clone();
-                let stale = replays.get(topic).into_iter().flatten();
-                forget_replays(stale, &mut writer)
-                    .and_then(|()| kafka.admin().create_topic(&new))
-                    .map(drop)
-                    .map_err(fail)
-            }
-            Step::AddPartitions { topic, new, .. } => {
-                kafka.admin().set_partitions(topic, i32::try_from(*new).unwrap_or(i32::MAX)).map_err(fail)
-            }
-            Step::SetConfig { topic, changes } => {
-                let changes = changes.iter().map(|(name, _, new)| (name.clone(), new.clone())).collect();
-                kafka.admin().alter_configs(topic, &changes).map_err(fail)
-            }
-            Step::SetLevel { subject, new, .. } => registry.set_level(subject, *new),
-            Step::Register { subject, schema, .. } => registry.register(subject, schema).map(drop),
-            Step::Publish { contract, record, .. } => {
-                let record = Outgoing {
-                    topic: CONTRACTS_TOPIC,
-                    key: Some(contract.as_bytes()),
-                    value: Some(record),
-                    ..Outgoing::default()
-                };
-                writer.write(&record).map(drop).map_err(fail)
-            }
-            Step::PublishView { view, record, .. } => {
-                let record = Outgoing {
-                    topic: VIEWS_TOPIC,
-                    key: Some(view.as_bytes()),
-                    value: Some(record),
-                    ..Outgoing::default()
-                };
-                writer.write(&record).map(drop).map_err(fail)
-            }
+    let alike = |one: &Step, next: &Step| discriminant(one) == discriminant(next);
+    let mut done = 0;
+    for some in steps.chunk_by(alike).flat_map(|alike| alike.chunks(TOGETHER)) {
+        let together: Result<Vec<Result<(), weir_kafka::Error>>, weir_kafka::Error> = match some[0] {
+            Step::CreateTopic { .. } => create(some, &replays, kafka, &mut writer),
+            Step::Publish { .. } | Step::PublishView { .. } => write(some, &mut writer),
+            _ => Ok(Vec::new()),
         };
-        outcome.inspect_err(|_| {
-            let left = count((steps.len() - done) as u64, "step");
-            say(format_args!("stopped at: {step}\n{left} not done; run this again once the cause is gone"));
-        })?;
+        let mut together = together.unwrap_or_else(|error| vec![Err(error)]).into_iter();
+        for step in some {
+            let outcome = match together.next() {
+                Some(outcome) => outcome.map_err(fail),
+                None => one(step, kafka, registry),
+            };
+            outcome.inspect_err(|_| {
+                let left = count((steps.len() - done) as u64, "step");
+                say(format_args!("stopped at: {step}\n{left} not done; run this again once the cause is gone"));
+            })?;
+            done += 1;
+        }
     }
     Ok(())
+}
+
+/// Makes topics; what became of each.
+fn create(
+    steps: &[Step],
+    replays: &BTreeMap<String, BTreeSet<String>>,
+    kafka: &Kafka,
+    writer: &mut Writer,
+) -> Result<Vec<Result<(), weir_kafka::Error>>, weir_kafka::Error> {
+    let mut topics = Vec::new();
+    for step in steps {
+        if let Step::CreateTopic { topic, partitions, configs } = step {
+            forget_replays(replays.get(topic).into_iter().flatten(), writer)?;
+            let mut new = NewTopic::new(topic, i32::try_from(*partitions).unwrap_or(i32::MAX));
+            new.configs = configs.clone();
+            topics.push(new);
+        }
+    }
+    Ok(kafka.admin().create_topics(&topics)?.into_iter().map(|made| made.map(drop)).collect())
+}
+
+/// Writes records of contracts and views; what became of each.
+fn write(steps: &[Step], writer: &mut Writer) -> Result<Vec<Result<(), weir_kafka::Error>>, weir_kafka::Error> {
+    for (token, step) in steps.iter().enumerate() {
+        let (topic, key, value) = match step {
+            Step::Publish { contract, record, .. } => (CONTRACTS_TOPIC, contract, record),
+            Step::PublishView { view, record, .. } => (VIEWS_TOPIC, view, record),
+            _ => continue,
+        };
+        let (key, value) = (Some(key.as_bytes()), Some(value.as_slice()));
+        writer.send(&Outgoing { topic, key, value, ..Outgoing::default() }, token)?;
+    }
+    let mut deliveries = writer.flush();
+    deliveries.sort_by_key(|delivery| delivery.token);
+    Ok(deliveries.into_iter().map(|delivery| delivery.result.map(drop)).collect())
+}
+
+/// Does a step that is done by itself.
+fn one(step: &Step, kafka: &Kafka, registry: &Registry) -> Result<(), Failure> {
+    let fail = |error| kafka.failure(error);
+    match step {
+        Step::AddPartitions { topic, new, .. } => {
+            kafka.admin().set_partitions(topic, i32::try_from(*new).unwrap_or(i32::MAX)).map_err(fail)
+        }
+        Step::SetConfig { topic, changes } => {
+            let changes = changes.iter().map(|(name, _, new)| (name.clone(), new.clone())).collect();
+            kafka.admin().alter_configs(topic, &changes).map_err(fail)
+        }
+        Step::SetLevel { subject, new, .. } => registry.set_level(subject, *new),
+        Step::Register { subject, schema, .. } => registry.register(subject, schema).map(drop),
+        Step::CreateTopic { .. } | Step::Publish { .. } | Step::PublishView { .. } => {
+            Err(Failure::other(format!("nothing is known of what became of: {step}")))
+        }
+    }
 }
 
 /// A topic that is made anew counts its offsets from the start: what was noted about its predecessor would be taken
