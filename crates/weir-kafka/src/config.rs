@@ -64,6 +64,25 @@ pub struct ClusterConfig {
     lane: Lane,
 }
 
+/// Takes properties that were written as `name=value` apart, for [`ClusterConfig::new`]. Empty ones are left out.
+///
+/// # Errors
+/// [`Error::Config`] for one without a value; its text, which may be a secret in the wrong place, is not shown.
+pub fn properties(written: &[String]) -> Result<Vec<(String, String)>, Error> {
+    let apart = |property: &String| match property.split_once('=') {
+        Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        None => Err(Error::config("--kafka-property", "is not name=value; write it as in security.protocol=ssl")),
+    };
+    written.iter().filter(|property| !property.trim().is_empty()).map(apart).collect()
+}
+
+/// Whether Kafka takes this as the name of a group, a member or a topic whose suffixes find room too: 1 to 200 letters,
+/// digits, dots, dashes or underscores.
+pub fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    !name.is_empty() && name.len() <= 200 && name.chars().all(fits)
+}
+
 impl ClusterConfig {
     /// Takes `bootstrap` (`host:port`, several separated by commas) and client properties.
     ///

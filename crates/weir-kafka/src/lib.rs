@@ -20,7 +20,7 @@ mod record;
 mod writer;
 
 pub use admin::{Admin, NewTopic, Offsets, TopicConfig};
-pub use config::ClusterConfig;
+pub use config::{ClusterConfig, is_name, properties};
 pub use error::{Error, Failure, TransactionError};
 pub use membership::{Incoming, Membership, MembershipOptions, Moved, Standing};
 #[doc(hidden)]

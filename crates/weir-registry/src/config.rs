@@ -1,9 +1,10 @@
 //! Where the registry is and how much may be asked of it. Raw settings become a valid [`Config`] here; nothing
-//! in this crate reads the environment or a file.
+//! in this crate reads the environment, and a file only where [`Auth::read`] is asked to.
 
-use std::fmt;
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::time::Duration;
+use std::{fmt, fs};
 
 /// How requests prove who sends them.
 #[derive(Clone, Default)]
@@ -30,6 +31,17 @@ impl Auth {
             }
             _ => Err(ConfigError::Credentials),
         }
+    }
+
+    /// The credentials in a file, as [`Auth::basic`] takes them; [`Auth::None`] where none is named.
+    ///
+    /// # Errors
+    /// [`ConfigError::File`], which does not show the text.
+    pub fn read(file: Option<&Path>) -> Result<Auth, ConfigError> {
+        let Some(file) = file else { return Ok(Auth::None) };
+        let failed = |reason: String| ConfigError::File { path: file.display().to_string(), reason };
+        let text = fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+        Auth::basic(&text).map_err(|error| failed(error.to_string()))
     }
 }
 
@@ -95,6 +107,14 @@ pub enum ConfigError {
     /// Credentials are not a user and a password.
     #[error("the registry's credentials must be one line of user:password")]
     Credentials,
+    /// The file of the credentials cannot be used.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file as it was named.
+        path: String,
+        /// Why.
+        reason: String,
+    },
     /// A limit is zero.
     #[error("registry setting '{0}' must be greater than zero")]
     Zero(&'static str),

@@ -6,6 +6,7 @@
 mod health;
 mod logs;
 mod metrics;
+pub mod process;
 mod server;
 
 pub use health::Health;

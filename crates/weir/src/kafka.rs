@@ -23,8 +23,9 @@ impl Kafka {
     /// [`Failure::Usage`] for a property that cannot be set, [`Failure::Unreachable`] when the cluster does not answer
     /// within 8 s.
     pub fn connect(arguments: &KafkaArgs) -> Result<Kafka, Failure> {
-        let properties = properties(&arguments.kafka_properties)?;
-        Kafka::reach(ClusterConfig::new(&arguments.kafka, properties).map_err(|e| Failure::Usage(e.to_string()))?)
+        let usage = |error: Error| Failure::Usage(error.to_string());
+        let properties = weir_kafka::properties(&arguments.kafka_properties).map_err(usage)?;
+        Kafka::reach(ClusterConfig::new(&arguments.kafka, properties).map_err(usage)?)
     }
 
     /// Connects to a cluster whose settings are known to be usable.
@@ -119,20 +120,6 @@ fn failure(config: &ClusterConfig, error: Error) -> Failure {
     }
 }
 
-/// Takes `name=value` apart.
-pub fn properties(written: &[String]) -> Result<Vec<(String, String)>, Failure> {
-    let written = written.iter().filter(|property| !property.trim().is_empty());
-    written
-        .map(|property| {
-            let (name, value) = property.split_once('=').ok_or_else(|| {
-                // What stands there may be a secret without its name.
-                Failure::Usage("--kafka-property: not name=value; write it as in security.protocol=ssl".to_owned())
-            })?;
-            Ok((name.trim().to_owned(), value.trim().to_owned()))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,7 +136,7 @@ mod tests {
             assert_eq!(failure.exit(), crate::Exit::Usage);
             assert!(failure.to_string().starts_with(expect), "{failure}");
         };
-        check(&["acks"], "--kafka-property: not name=value");
+        check(&["acks"], "kafka option --kafka-property: is not name=value");
         check(&["enable.idempotence=false"], "kafka option enable.idempotence: cannot be set");
     }
 }

@@ -34,7 +34,7 @@ use weir_telemetry::Health;
 use crate::Failure;
 use crate::apply::{Asked, apply};
 use crate::company::Emitter;
-use crate::kafka::{Kafka, properties};
+use crate::kafka::Kafka;
 use crate::output::{count, say};
 use crate::registry::Registry;
 
@@ -309,7 +309,11 @@ impl Starting<'_> {
     /// Starts broker, registry, contracts and enforcer; `None` when it was given up.
     fn run(&mut self, settings: &Settings, runtime: &Runtime) -> Result<Option<(Kafka, Registry)>, Failure> {
         let (bootstrap, kafka_properties) = match &settings.kafka {
-            KafkaAt::Running { bootstrap, properties: written } => (bootstrap.clone(), properties(written)?),
+            KafkaAt::Running { bootstrap, properties } => {
+                let properties =
+                    weir_kafka::properties(properties).map_err(|error| Failure::Usage(error.to_string()))?;
+                (bootstrap.clone(), properties)
+            }
             KafkaAt::Embedded(config) => {
                 let broker = runtime.block_on(Broker::start(config.clone())).map_err(|error| match error {
                     StartError::Folder(error) => Failure::Usage(format!("{error} (--data)")),

@@ -1,6 +1,5 @@
 //! The schema registry for a command: `weir_registry`, waited for, with failures that have an exit code.
 
-use std::fs;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,10 +29,7 @@ pub struct Registry {
 /// # Errors
 /// [`Failure::Usage`] when it cannot be read or does not hold a user and a password.
 pub fn credentials(file: Option<&Path>) -> Result<Auth, Failure> {
-    let Some(file) = file else { return Ok(Auth::None) };
-    let failed = |reason: String| Failure::Usage(format!("--registry-credentials {}: {reason}", file.display()));
-    let text = fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
-    Auth::basic(&text).map_err(|error| failed(error.to_string()))
+    Auth::read(file).map_err(|error| Failure::Usage(format!("--registry-credentials {error}")))
 }
 
 impl Registry {

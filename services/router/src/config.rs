@@ -1,6 +1,5 @@
 //! What the router is told on its command line, made into something valid before anything is started.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -109,17 +108,14 @@ pub enum ConfigError {
     #[error("--registry {0} is no http or https URL; give one such as http://127.0.0.1:8081")]
     Registry(String),
     /// The registry's credentials cannot be had.
-    #[error("--registry-credentials {0}: {1}")]
-    Credentials(String, String),
+    #[error("--registry-credentials {0}")]
+    Credentials(#[from] weir_registry::ConfigError),
     /// A name that Kafka would refuse.
     #[error("--{0} {1:?} must be 1 to 200 letters, digits, dots, dashes or underscores; change it")]
     Name(&'static str, String),
     /// A Kafka property that cannot be set.
     #[error(transparent)]
     Kafka(#[from] weir_kafka::Error),
-    /// A Kafka property without a value.
-    #[error("--kafka-property {0:?} is not of the form name=value")]
-    Property(String),
 }
 
 impl Config {
@@ -158,28 +154,15 @@ impl TryFrom<Raw> for Config {
     /// Checks the settings; the error names the first that cannot be used and what it should be.
     fn try_from(raw: Raw) -> Result<Config, ConfigError> {
         for (setting, name) in [("group", &raw.group), ("instance", &raw.instance), ("views-topic", &raw.views_topic)] {
-            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-            if name.is_empty() || name.len() > 200 || !name.chars().all(fits) {
+            if !weir_kafka::is_name(name) {
                 return Err(ConfigError::Name(setting, name.clone()));
             }
         }
-        let properties = raw.kafka_properties.iter().map(|property| match property.split_once('=') {
-            Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
-            // The text is not shown: it may be a secret that was given in the wrong place.
-            None => Err(ConfigError::Property(
-                property.chars().take_while(|c| c.is_ascii_alphabetic() || *c == '.').collect(),
-            )),
-        });
-        let properties = properties.collect::<Result<Vec<_>, _>>()?;
+        let properties = weir_kafka::properties(&raw.kafka_properties)?;
         let defaults = Config::new(ClusterConfig::new(&raw.kafka, properties)?, &raw.registry, raw.state)?;
-        let auth = raw.registry_credentials.map_or(Ok(Auth::None), |file| {
-            let failed = |reason: String| ConfigError::Credentials(file.display().to_string(), reason);
-            let text = fs::read_to_string(&file).map_err(|error| failed(error.to_string()))?;
-            Auth::basic(&text).map_err(|error| failed(error.to_string()))
-        });
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Config {
-            registry_auth: auth?,
+            registry_auth: Auth::read(raw.registry_credentials.as_deref())?,
             listen: raw.listen,
             group: raw.group,
             instance: raw.instance,

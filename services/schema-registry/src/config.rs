@@ -102,12 +102,7 @@ impl TryFrom<&Args> for Config {
     type Error = ConfigError;
 
     fn try_from(args: &Args) -> Result<Config, ConfigError> {
-        let properties = args
-            .properties
-            .iter()
-            .filter(|property| !property.is_empty())
-            .map(|property| property.split_once('=').ok_or_else(|| wrong("--kafka-property", "write name=value")));
-        let properties: Vec<(&str, &str)> = properties.collect::<Result<_, _>>()?;
+        let properties = weir_kafka::properties(&args.properties).map_err(|error| wrong("--kafka-property", error))?;
         let listen = args.listen.parse();
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if args.topic.is_empty() || args.topic.len() > 249 || !args.topic.chars().all(legal) {
