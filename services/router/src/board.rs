@@ -26,6 +26,8 @@ pub struct Total {
     pub undefined: u64,
     /// Entries restored from the changelog.
     pub restored: u64,
+    /// Entries of partitions of others that were copied from the changelog.
+    pub copied: u64,
 }
 
 /// A task as it stands.
@@ -85,6 +87,11 @@ impl Board {
     /// Adds entries that were restored for a view.
     pub fn add_restored(&self, view: &str, count: u64) {
         self.inner().totals.entry(view.to_owned()).or_default().restored += count;
+    }
+
+    /// Adds entries that were copied for a view.
+    pub fn add_copied(&self, view: &str, count: u64) {
+        self.inner().totals.entry(view.to_owned()).or_default().copied += count;
     }
 
     /// Sets what a worker has.

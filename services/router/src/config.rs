@@ -49,6 +49,9 @@ pub struct Raw {
     /// Milliseconds that an input without a record is waited for, once it is known to have none.
     #[arg(long, env = "WEIR_ROUTER_MAX_IDLE_MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=60_000))]
     pub max_idle_ms: u64,
+    /// Keeps a copy of the state of the partitions that other routers have, so that one which moves here goes on at once.
+    #[arg(long, env = "WEIR_ROUTER_STANDBY")]
+    pub standby: bool,
     /// Seconds between two deletions of what the stages of views have read of each other.
     #[arg(long, env = "WEIR_ROUTER_PURGE_S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub purge_s: u64,
@@ -93,6 +96,8 @@ pub struct Config {
     pub commit_interval: Duration,
     /// How long an input that is known to be empty is waited for.
     pub max_idle: Duration,
+    /// Whether it keeps copies of the state of others.
+    pub standby: bool,
     /// Time between two deletions of what lies between stages.
     pub purge: Duration,
     /// Time after which a silent member is given up.
@@ -141,6 +146,7 @@ impl Config {
             views_topic: weir_view::VIEWS_TOPIC.to_owned(),
             commit_interval: Duration::from_millis(100),
             max_idle: Duration::from_millis(100),
+            standby: false,
             purge: Duration::from_secs(30),
             session_timeout: Duration::from_secs(10),
             drain: Duration::from_secs(20),
@@ -170,6 +176,7 @@ impl TryFrom<Raw> for Config {
             views_topic: raw.views_topic,
             commit_interval: Duration::from_millis(raw.commit_interval_ms),
             max_idle: Duration::from_millis(raw.max_idle_ms),
+            standby: raw.standby,
             purge: Duration::from_secs(raw.purge_s),
             session_timeout: Duration::from_millis(raw.session_timeout_ms),
             drain: Duration::from_secs(raw.drain_s),

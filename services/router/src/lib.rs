@@ -18,6 +18,7 @@ pub mod incomings;
 pub mod metrics;
 pub mod purge;
 pub mod restore;
+pub mod standby;
 pub mod task;
 pub mod views;
 pub mod worker;
@@ -130,6 +131,7 @@ impl Router {
             registry: registry.clone(),
             folder,
             board: board.clone(),
+            owned: standby::Owned::default(),
             stopping: AtomicBool::new(false),
         });
         let reading = ViewReader {
@@ -141,6 +143,10 @@ impl Router {
             shared: shared.clone(),
         };
         std::thread::Builder::new().name("views".into()).spawn(move || reading.run())?;
+        if shared.config.standby {
+            let shared = shared.clone();
+            std::thread::Builder::new().name("standby".into()).spawn(move || standby::run(&shared))?;
+        }
         let mut workers = Vec::new();
         for worker in 0..count {
             let shared = shared.clone();

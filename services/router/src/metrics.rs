@@ -22,6 +22,8 @@ const UNDEFINED: Metric = Metric::new(
     "Records that made a row due (of a window that closes, of a group) for which an expression has no value.",
 );
 const RESTORED: Metric = Metric::new("weir_router_restored", "Entries of the state that came from the changelog.");
+const COPIED: Metric =
+    Metric::new("weir_router_copied", "Entries of the state of others that were copied from the changelog.");
 const LAG: Metric =
     Metric::new("weir_router_lag", "Records of a view's inputs that wait, on partitions of this instance.");
 const TASKS: Metric = Metric::new("weir_router_tasks", "Partitions of a view that run in this instance.");
@@ -43,6 +45,7 @@ pub fn page(board: Arc<Board>, views: Arc<Views>, disk: impl Fn() -> u64 + Send 
         samples.counter(NO_KEY, of(|t| t.no_key));
         samples.counter(UNDEFINED, of(|t| t.undefined));
         samples.counter(RESTORED, of(|t| t.restored));
+        samples.counter(COPIED, of(|t| t.copied));
         let running = views.current().views;
         let tasks: Vec<_> = running.iter().map(|view| (view, board.tasks(&view.id))).collect();
         let label = |id: &'_ str| [("view", id.to_owned())];

@@ -27,6 +27,15 @@ pub struct Changelog<'c> {
     pub partition: i32,
 }
 
+/// How far a changelog is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upto {
+    /// To its end, once every transaction in it is decided: for the owner, who goes on from there.
+    Decided,
+    /// To the first transaction that is not decided: for a copy, while another one writes.
+    Stable,
+}
+
 /// Follows the changelog from where the store stands to its end. Returns how many entries that took.
 ///
 /// A store that stands behind the end belongs to another changelog, and one that is too old cannot be brought up to
@@ -38,6 +47,7 @@ pub fn restore(
     changelog: &Changelog<'_>,
     folder: &Folder,
     store: &mut Store,
+    upto: Upto,
     alive: &dyn Fn() -> bool,
 ) -> Result<u64, Trouble> {
     let Changelog { topic, partition, .. } = *changelog;
@@ -50,7 +60,14 @@ pub fn restore(
         );
         store.clear()?;
     }
-    let end = decided(changelog, alive)?;
+    let end = match upto {
+        Upto::Decided => decided(changelog, alive)?,
+        Upto::Stable => changelog.admin.stable_end(topic, partition)?.0,
+    };
+    // The end may still lie before what was just committed here; what is left of it comes in another round.
+    if upto == Upto::Stable && store.position().is_some_and(|at| at.next > end) {
+        return Ok(0);
+    }
     if store.position().is_some_and(|at| at.next > end) {
         tracing::warn!(store = store.name(), end, "the local state is of another changelog, it is restored whole");
         store.clear()?;

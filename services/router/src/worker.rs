@@ -23,7 +23,8 @@ use weir_view::Stage;
 use crate::board::{Board, TaskStatus};
 use crate::config::Config;
 use crate::incomings::Incomings;
-use crate::restore::{Changelog, restore};
+use crate::restore::{Changelog, Upto, restore};
+use crate::standby::Owned;
 use crate::task::{Step, Trouble, Working, changelog};
 use crate::views::{Set, View, Views};
 
@@ -60,16 +61,20 @@ pub struct Shared {
     pub folder: Folder,
     /// Where workers tell of themselves.
     pub board: Arc<Board>,
+    /// The stores that workers have, which no copy may follow.
+    pub owned: Owned,
     /// Whether to end.
     pub stopping: AtomicBool,
 }
 
 impl Shared {
-    fn is_stopping(&self) -> bool {
+    /// Whether the router ends.
+    pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    fn pause(&self, length: Duration) {
+    /// Waits, shorter where the router ends.
+    pub fn pause(&self, length: Duration) {
         let until = Instant::now() + length;
         while Instant::now() < until && !self.is_stopping() {
             thread::sleep(Duration::from_millis(10).min(length));
@@ -137,6 +142,7 @@ fn session(shared: &Shared, worker: usize) -> Result<(), Trouble> {
         sources: Vec::new(),
         places: HashMap::new(),
         tasks: Vec::new(),
+        stores: Vec::new(),
         opened: None,
         published: None,
         look: any_blocked.then(|| Instant::now() + LOOK),
@@ -223,6 +229,8 @@ struct Session<'s, 'm> {
     /// Where a partition stands among the sources.
     places: HashMap<String, BTreeMap<i32, usize>>,
     tasks: Vec<Working>,
+    /// The names of the stores it has.
+    stores: Vec<String>,
     opened: Option<Instant>,
     published: Option<Instant>,
     /// When to look again whether a view that is blocked can run.
@@ -371,6 +379,7 @@ impl<'m> Session<'_, 'm> {
 
     fn drop_tasks(&mut self) {
         self.tasks.clear();
+        self.stores.drain(..).for_each(|name| self.shared.owned.give_back(&name));
         self.sources.clear();
         self.places.clear();
         self.retry.clear();
@@ -404,7 +413,9 @@ impl<'m> Session<'_, 'm> {
             }
             let changelog = changelog(stage);
             let name = format!("{}.{changelog}-{partition}", self.cluster);
+            self.shared.owned.take(&name);
             let mut store = self.shared.folder.store(&name)?;
+            self.stores.push(name);
             self.shared.board.set_waits(self.worker, Some(format!("state of view {} is being restored", view.id)));
             let at = Changelog { admin, cluster: &self.shared.config.cluster, topic: &changelog, partition };
             let alive = || {
@@ -412,7 +423,7 @@ impl<'m> Session<'_, 'm> {
                 drop(self.member.poll(Duration::ZERO));
                 !self.shared.is_stopping()
             };
-            let restored = restore(&at, &self.shared.folder, &mut store, &alive)?;
+            let restored = restore(&at, &self.shared.folder, &mut store, Upto::Decided, &alive)?;
             if restored > 0 {
                 tracing::info!(view = view.id, partition, entries = restored, "state restored");
                 self.shared.board.add_restored(&view.id, restored);
@@ -577,6 +588,12 @@ impl<'m> Session<'_, 'm> {
             tasks.entry(task.view.id.clone()).or_default().push(status);
         }
         self.shared.board.set_tasks(self.worker, tasks);
+    }
+}
+
+impl Drop for Session<'_, '_> {
+    fn drop(&mut self) {
+        self.drop_tasks();
     }
 }
 

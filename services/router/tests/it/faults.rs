@@ -172,6 +172,33 @@ fn the_local_state_is_lost_or_an_old_copy() {
     });
 }
 
+/// The state of the partitions that move is there already where they go.
+#[test]
+fn a_copy_takes_over() {
+    let Some(mut world) = World::start() else { return };
+    world.standby = true;
+    fill(&world, ORDERS, &orders(0..2_000));
+    world.apply(&[SPEND]);
+    let mut first = world.router("a");
+    world.caught_up();
+    let second = world.router("b");
+    wait_for(LONG, "the group to share", || {
+        [&first, &second].iter().all(|r| r.view("shop.spend")["tasks"].as_array().is_some_and(|t| !t.is_empty()))
+    });
+    // Every key once, and the positions of each partition.
+    let total = |router: &Router, name: &str| router.view("shop.spend")["total"][name].as_u64().unwrap();
+    let own = total(&second, "restored");
+    wait_for(LONG, "the copy to be whole", || own + total(&second, "copied") >= 50 + 3);
+    first.process.kill();
+    wait_for(LONG, "the partitions to move", || {
+        second.view("shop.spend")["tasks"].as_array().is_some_and(|t| t.len() == 3)
+    });
+    assert_eq!(total(&second, "restored"), own, "nothing was left to restore");
+    fill(&world, ORDERS, &orders(2_000..2_500));
+    world.caught_up();
+    world.check("shop.spend");
+}
+
 #[test]
 fn the_broker_stops_and_starts() {
     under_load(|world| {

@@ -38,6 +38,8 @@ pub struct World {
     pub state: TempDir,
     /// Whether routers delete what lies between stages at once.
     pub purge: bool,
+    /// Whether routers keep copies of the state of others.
+    pub standby: bool,
 }
 
 fn fixture(name: &str) -> String {
@@ -86,6 +88,7 @@ impl World {
             ids: BTreeMap::new(),
             state: TempDir::new().unwrap(),
             purge: false,
+            standby: false,
         };
         world.topic(ORDERS, "delete");
         // Not compacted either: what a join has seen must still be there when the same is done again.
@@ -223,6 +226,9 @@ impl World {
         command.arg("--state").arg(state);
         command.args(["--session-timeout-ms", "2000", "--log", "warn", "--workers", "1"]);
         // What lies between stages is looked at, unless a test is about its going.
+        if self.standby {
+            command.arg("--standby");
+        }
         command.args(["--purge-s", if self.purge { "1" } else { "3600" }]);
         let process = Process::spawn(&mut command).unwrap();
         wait_for(LONG, "the router to answer", || get(port, "/health/live").is_some());
