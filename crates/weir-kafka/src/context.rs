@@ -49,3 +49,18 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, message),
     }
 }
+
+/// As [`log`], for a producer that has itself told of what is lost: the rest of what its level brings is for debugging.
+pub(crate) fn log_of_a_producer(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::debug!(target: "librdkafka", facility, message),
+        level => log(level, facility, message),
+    }
+}
+
+/// Whether a message of the log tells that a connection was lost while it was in use: "Disconnected (after 5021ms in state
+/// UP)", and the like for requests that timed out. What was asked on it may still be under way; librdkafka asks again by
+/// itself and says nothing of it but this. A connection that never came about carried nothing.
+pub(crate) fn was_in_use(facility: &str, message: &str) -> bool {
+    facility == "FAIL" && message.contains("in state UP")
+}

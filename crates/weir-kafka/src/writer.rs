@@ -2,7 +2,8 @@
 //!
 //! [`Writer`] writes each record for itself; [`TransactionalWriter`] all of a transaction or none.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use rdkafka::util::Timeout;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::ClusterConfig;
-use crate::context::{Quiet, log};
+use crate::context::{Quiet, log_of_a_producer, was_in_use};
 use crate::error::{Failure, TransactionError, code_of};
 use crate::record::{native_headers, native_timestamp};
 use crate::{Error, Membership, Outgoing};
@@ -24,6 +25,9 @@ use crate::{Error, Membership, Outgoing};
 /// How long to sleep between two looks at a producer's queue. `poll(1 ms)` would spin: it returns at every event and
 /// doubles the processor time per record.
 pub(crate) const DRAIN_PAUSE: Duration = Duration::from_micros(200);
+
+/// Records queued between two looks at what the client has to report; each look costs as much as a record.
+const POLL_EVERY: usize = 64;
 
 /// A topic that cannot exist, to ask about: it keeps the answer small on a cluster of many topics.
 pub(crate) const NO_TOPIC: &str = "weir.ping";
@@ -37,19 +41,32 @@ pub struct Delivery {
     pub result: Result<(i32, i64), Error>,
 }
 
+/// The token of a record of which only a failure is told.
+const UNTOLD: usize = usize::MAX - 1;
+
 /// Collects deliveries as the client reports them.
 #[derive(Default)]
-struct Deliveries(Mutex<Vec<Delivery>>);
+struct Deliveries {
+    told: Mutex<Vec<Delivery>>,
+    has_lost_a_connection: AtomicBool,
+}
 
 impl Deliveries {
     fn take(&self) -> Vec<Delivery> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.told())
+    }
+
+    fn told(&self) -> MutexGuard<'_, Vec<Delivery>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        if was_in_use(facility, message) {
+            self.has_lost_a_connection.store(true, Ordering::Release);
+        }
+        log_of_a_producer(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -62,10 +79,11 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, token: usize) {
         let result = match result {
+            Ok(_) if token == UNTOLD => return,
             Ok(message) => Ok((message.partition(), message.offset())),
             Err((error, message)) => Err(delivery_error(error, message.topic())),
         };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Delivery { token, result });
+        self.told().push(Delivery { token, result });
     }
 }
 
@@ -87,8 +105,9 @@ fn enqueue(
     producer: &BaseProducer<Deliveries>,
     record: &Outgoing<'_>,
     token: usize,
-    deadline: Instant,
+    timeout: Duration,
 ) -> Result<(), KafkaError> {
+    let mut deadline = None;
     let mut native = BaseRecord::with_opaque_to(record.topic, token);
     native.partition = record.partition;
     native.key = record.key;
@@ -98,7 +117,9 @@ fn enqueue(
     loop {
         match producer.send::<[u8], [u8]>(native) {
             Ok(()) => return Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < deadline => {
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                if Instant::now() < *deadline.get_or_insert_with(|| Instant::now() + timeout) =>
+            {
                 native = back;
                 producer.poll(Duration::ZERO);
                 thread::sleep(DRAIN_PAUSE);
@@ -185,7 +206,7 @@ impl Writer {
             self.producer.poll(Duration::ZERO);
             thread::sleep(DRAIN_PAUSE);
         }
-        enqueue(&self.producer, record, token, deadline).map_err(|e| delivery_error(&e, record.topic))
+        enqueue(&self.producer, record, token, self.timeout).map_err(|e| delivery_error(&e, record.topic))
     }
 
     /// The deliveries since the last call, in no particular order across partitions.
@@ -217,7 +238,7 @@ impl Writer {
                 others.push(delivery);
             }
         }
-        self.producer.context().0.lock().unwrap_or_else(PoisonError::into_inner).append(&mut others);
+        self.producer.context().told().append(&mut others);
         result.unwrap_or_else(|| {
             let action = format!("write to topic {}", record.topic);
             Err(Error::Unavailable { action, reason: "no answer in time".to_owned() })
@@ -231,9 +252,12 @@ impl Writer {
 /// took place: librdkafka has no KIP-890, so the old producer must not be used again after a doubtful end.
 pub struct TransactionalWriter {
     config: ClusterConfig,
+    id: String,
     producer: BaseProducer<Deliveries>,
     timeout: Duration,
     sent: usize,
+    /// Those among them whose places are told.
+    told: usize,
 }
 
 impl TransactionalWriter {
@@ -249,6 +273,8 @@ impl TransactionalWriter {
     ) -> Result<TransactionalWriter, TransactionError> {
         let producer: BaseProducer<Deliveries> = config
             .writer()
+            // From this level on the loss of a connection is logged.
+            .set_log_level(RDKafkaLogLevel::Info)
             .set("transactional.id", transactional_id)
             .set("transaction.timeout.ms", timeout.as_millis().to_string())
             .create_with_context(Deliveries::default())
@@ -258,15 +284,25 @@ impl TransactionalWriter {
         await_broker(&producer, timeout);
         let left = timeout.saturating_sub(begun.elapsed()).max(DRAIN_PAUSE);
         producer.init_transactions(left).map_err(|e| TransactionError::of("open", &e))?;
-        Ok(TransactionalWriter { config: config.clone(), producer, timeout, sent: 0 })
+        let (config, id) = (config.clone(), transactional_id.to_owned());
+        Ok(TransactionalWriter { config, id, producer, timeout, sent: 0, told: 0 })
     }
 
     /// Begins a transaction.
     ///
+    /// Where a connection was lost since the last time, something of an earlier transaction may still arrive, its end or
+    /// offsets, and would fall to this one: librdkafka asks again by itself, and its epoch stays from one transaction to
+    /// the next (it has no KIP-890). So it becomes the owner anew, of the next epoch.
+    ///
     /// # Errors
-    /// [`Failure::Fatal`] or [`Failure::Fenced`].
+    /// [`Failure::Fatal`] or [`Failure::Fenced`]; as of [`TransactionalWriter::open`] after a lost connection.
     pub fn begin(&mut self) -> Result<(), TransactionError> {
-        self.sent = 0;
+        self.producer.poll(Duration::ZERO);
+        if self.producer.context().has_lost_a_connection.load(Ordering::Acquire) {
+            tracing::info!(id = self.id, "a connection was lost, what is late on it falls to no new transaction");
+            *self = TransactionalWriter::open(&self.config, &self.id, self.timeout)?;
+        }
+        (self.sent, self.told) = (0, 0);
         self.producer.context().take();
         self.producer.begin_transaction().map_err(|e| TransactionError::of("begin", &e))
     }
@@ -276,15 +312,29 @@ impl TransactionalWriter {
     /// # Errors
     /// [`Failure::Abortable`] for a record that cannot be sent, [`Failure::Fatal`] or [`Failure::Fenced`].
     pub fn send(&mut self, record: &Outgoing<'_>) -> Result<(), TransactionError> {
-        self.producer.poll(Duration::ZERO);
-        enqueue(&self.producer, record, self.sent, Instant::now() + self.timeout)
-            .map_err(|e| self.judge("send", &e))?;
+        self.queue(record, UNTOLD)
+    }
+
+    /// Queues a record whose place the answer of [`TransactionalWriter::commit`] tells; the index that it has there.
+    ///
+    /// # Errors
+    /// As of [`TransactionalWriter::send`].
+    pub fn send_told(&mut self, record: &Outgoing<'_>) -> Result<usize, TransactionError> {
+        self.queue(record, self.told)?;
+        self.told += 1;
+        Ok(self.told - 1)
+    }
+
+    fn queue(&mut self, record: &Outgoing<'_>, token: usize) -> Result<(), TransactionError> {
+        if self.sent.is_multiple_of(POLL_EVERY) {
+            self.producer.poll(Duration::ZERO);
+        }
+        enqueue(&self.producer, record, token, self.timeout).map_err(|e| self.judge("send", &e))?;
         self.sent += 1;
         Ok(())
     }
 
-    /// How many records were queued since [`TransactionalWriter::begin`]: the index that the next one has in the answer of
-    /// [`TransactionalWriter::commit`].
+    /// How many records were queued since [`TransactionalWriter::begin`].
     pub fn sent(&self) -> usize {
         self.sent
     }
@@ -333,7 +383,7 @@ impl TransactionalWriter {
         self.producer.send_offsets_to_transaction(&list, &metadata, self.timeout).map_err(|e| self.judge(STEP, &e))
     }
 
-    /// Commits, and returns partition and offset of every record in the order of sending.
+    /// Commits, and returns partition and offset of the records of [`TransactionalWriter::send_told`], in their order.
     ///
     /// # Errors
     /// [`Failure::Abortable`] if a record was not delivered or the coordinator says so; [`Failure::Fenced`];
@@ -343,7 +393,7 @@ impl TransactionalWriter {
         let deadline = Instant::now() + self.timeout;
         // Drained first: `commit_transaction` flushes in rounds of 100 ms. An early end is for the commit to judge.
         drain(&self.producer, deadline);
-        let mut written = vec![(0, 0); self.sent];
+        let mut written = vec![(0, 0); self.told];
         for delivery in self.producer.context().take() {
             match delivery.result {
                 Ok(place) => {

@@ -335,24 +335,26 @@ impl Working {
         })
     }
 
-    /// Writes what changed in the state to the changelog, in the open transaction, where it stands among it.
+    /// Writes what changed in the state to the changelog, in the open transaction, and last where it stands. The index of
+    /// that record among those whose places are told.
     ///
     /// # Errors
     /// The transaction is to be undone.
-    pub fn log(&mut self, writer: &mut TransactionalWriter) -> Result<(), Trouble> {
+    pub fn log(&mut self, writer: &mut TransactionalWriter) -> Result<usize, Trouble> {
         let positions = write_positions(&self.view, &self.cursors);
-        self.store.put(POSITIONS, &positions)?;
+        let out = |key, value| Outgoing {
+            topic: &self.changelog,
+            partition: Some(self.partition),
+            key: Some(key),
+            value,
+            ..Outgoing::default()
+        };
         for (key, value) in self.store.changes() {
-            let out = Outgoing {
-                topic: &self.changelog,
-                partition: Some(self.partition),
-                key: Some(key),
-                value,
-                ..Outgoing::default()
-            };
-            writer.send(&out)?;
+            writer.send(&out(key, value))?;
         }
-        Ok(())
+        let last = writer.send_told(&out(POSITIONS, Some(&positions)))?;
+        self.store.put(POSITIONS, &positions)?;
+        Ok(last)
     }
 }
 

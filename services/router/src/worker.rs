@@ -532,15 +532,12 @@ impl<'m> Session<'_, 'm> {
             return Ok(());
         }
         let mut last = Vec::new();
-        let mut logged = Ok(());
-        for (index, task) in self.tasks.iter_mut().enumerate().filter(|(_, task)| task.touched) {
-            logged = task.log(&mut self.writer);
-            if logged.is_err() {
-                break;
+        for index in 0..self.tasks.len() {
+            if self.tasks[index].touched {
+                let logged = self.tasks[index].log(&mut self.writer);
+                last.push((index, logged.map_err(|trouble| self.judged(trouble))?));
             }
-            last.push((index, self.writer.sent() - 1));
         }
-        logged.map_err(|trouble| self.judged(trouble))?;
         let mut positions: Vec<Option<i64>> = vec![None; self.sources.len()];
         for cursor in self.tasks.iter().flat_map(|task| &task.cursors) {
             let at = &mut positions[cursor.source];
@@ -554,10 +551,10 @@ impl<'m> Session<'_, 'm> {
         self.opened = None;
         let at_ms = now_ms();
         let mut commit = self.shared.folder.commit();
-        for (index, sent) in last {
+        for (index, told) in last {
             let task = &mut self.tasks[index];
             // Behind the last record lies the marker of its transaction, for nobody else writes there.
-            let next = written.get(sent).map_or(0, |(_, offset)| offset + 2);
+            let next = written.get(told).map_or(0, |(_, offset)| offset + 2);
             commit.add(&mut task.store, Position { next, at_ms });
             self.shared.board.add(&task.view.id, &std::mem::take(&mut task.counts));
             task.touched = false;

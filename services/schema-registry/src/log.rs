@@ -487,7 +487,7 @@ fn commit(
     writer.begin()?;
     for record in records {
         let (key, value) = (Some(&*record.key), record.value.as_deref());
-        writer.send(&Outgoing { topic, partition: Some(0), key, value, ..Outgoing::default() })?;
+        writer.send_told(&Outgoing { topic, partition: Some(0), key, value, ..Outgoing::default() })?;
     }
     writer.commit()
 }

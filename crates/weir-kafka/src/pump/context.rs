@@ -19,7 +19,7 @@ use weir_pump::GroupProtocol;
 
 use super::shared::Shared;
 use crate::config::FETCH;
-use crate::context::log;
+use crate::context::{log, log_of_a_producer, was_in_use};
 
 /// A change of the assignment that waits for the worker.
 pub(crate) enum Event {
@@ -220,17 +220,10 @@ impl ProducerSide {
 
 impl ClientContext for ProducerSide {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // "Disconnected (after 5021ms in state UP)", and the like for requests that timed out. A connection that never came about
-        // carried nothing.
-        if facility == "FAIL" && message.contains("in state UP") {
+        if was_in_use(facility, message) {
             self.has_lost_a_connection.store(true, Ordering::Release);
         }
-        match level {
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                tracing::debug!(target: "librdkafka", facility, message);
-            }
-            level => log(level, facility, message),
-        }
+        log_of_a_producer(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

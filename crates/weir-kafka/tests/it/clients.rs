@@ -147,7 +147,8 @@ fn the_end_is_found_behind_aborted_records_and_markers() {
     let mut write = |values: &[&str], commit: bool| {
         writer.begin().unwrap();
         for value in values {
-            writer.send(&Outgoing { topic: &topic, value: Some(value.as_bytes()), ..Outgoing::default() }).unwrap();
+            let record = Outgoing { topic: &topic, value: Some(value.as_bytes()), ..Outgoing::default() };
+            writer.send_told(&record).unwrap();
         }
         if commit { writer.commit().unwrap() } else { writer.abort().map(|()| Vec::new()).unwrap() }
     };

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use weir_kafka::{ClusterConfig, Lane, Pump, PumpConfig};
+use weir_kafka::{ClusterConfig, Lane, Outgoing, Pump, PumpConfig, Read, ReadOptions, Reader, TransactionalWriter};
 use weir_pump::Route;
 use weir_testkit::kafka::{Cluster, Kind};
 use weir_testkit::proxy::{Act, Api, Fault, Proxy};
@@ -136,7 +136,7 @@ fn a_network_that_breaks_all_the_time_loses_and_doubles_nothing() {
 /// the same epoch and says nothing: that lane needs another producer after every connection that broke. The native lane has
 /// an epoch for each transaction, or takes a new one where the broker gives none.
 fn a_late_end_falls_to_no_other_transaction(lab: Lab, lane: Lane) {
-    const OPEN: Duration = Duration::from_millis(3_000);
+    const OPEN: Duration = Duration::from_millis(2_000);
     let mut behind = Behind::new(lab, lane, 1);
     let late = behind.proxy.inject(Api::EndTxn, Act::Stray, |n| n == 1);
     let config = PumpConfig { commit_interval: OPEN, ..behind.lab.config("a") };
@@ -218,4 +218,36 @@ fn transactions_of_version_one_are_not_torn_either() {
     let Some(cluster) = Cluster::start_with_features(&[("transaction.version", 1)], &[]) else { return };
     a_late_end_falls_to_no_other_transaction(Lab::new(cluster.bootstrap()), lab::lane());
     late_offsets_take_no_group_back(Lab::new(cluster.bootstrap()), lab::lane());
+}
+
+/// The same of a writer of transactions, which has librdkafka's one epoch: the late end of a transaction is refused.
+#[test]
+fn a_late_end_tears_no_transaction_of_a_writer() {
+    let Some(lab) = lab::shared() else { return };
+    let topic = format!("{}.topic", lab.name);
+    lab.create_topic(&topic, 1, &[]);
+    let proxy = Proxy::start(&[lab.bootstrap.rsplit(':').next().unwrap().parse().unwrap()]);
+    let cluster = ClusterConfig::new(&proxy.bootstrap(), [] as [(&str, &str); 0]).unwrap();
+    let mut writer = TransactionalWriter::open(&cluster, &lab.name, LONG).unwrap();
+    let write = |writer: &mut TransactionalWriter, value: &str| {
+        writer.begin().unwrap();
+        writer.send(&Outgoing { topic: &topic, value: Some(value.as_bytes()), ..Outgoing::default() }).unwrap();
+    };
+    let late = proxy.inject(Api::EndTxn, Act::Stray, |n| n == 1);
+    write(&mut writer, "one");
+    writer.commit().unwrap();
+    wait_struck(&late);
+    write(&mut writer, "two");
+    late.release();
+    wait_for(LONG, "the late end to be answered", || !late.answers().is_empty());
+    assert_ne!(end_code(&late.answers()[0], false), 0, "the late end was carried out");
+    writer.abort().unwrap();
+    write(&mut writer, "three");
+    writer.commit().unwrap();
+    let mut reader = Reader::open(&lab.cluster, &topic, ReadOptions::default()).unwrap();
+    let mut values = Vec::new();
+    while let Read::Record(record) = reader.next(LONG).unwrap() {
+        values.push(String::from_utf8(record.value.unwrap()).unwrap());
+    }
+    assert_eq!(values, ["one", "three"]);
 }
