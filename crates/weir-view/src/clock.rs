@@ -27,18 +27,19 @@ impl Clock {
     /// The time in a value, in milliseconds since the epoch; `None` where it has none, or is no datum of the schema.
     pub fn time_of(&mut self, value: &[u8]) -> Option<i64> {
         let mut slots = recycle(std::mem::take(&mut self.slots));
-        let ticks = match self.walker.walk(value, &mut slots) {
-            Ok(()) => match slots.first() {
-                Some(Slot::Long(ticks)) => Some(*ticks),
-                _ => None,
-            },
-            Err(_) => None,
-        };
+        let walked = self.walker.walk(value, &mut slots);
+        let time = walked.ok().and_then(|()| millis(slots.first()?, self.logical));
         self.slots = recycle(slots);
-        ticks.map(|ticks| match self.logical {
-            Some(Logical::TimestampMicros | Logical::LocalTimestampMicros) => ticks.div_euclid(1_000),
-            Some(Logical::TimestampNanos | Logical::LocalTimestampNanos) => ticks.div_euclid(1_000_000),
-            _ => ticks,
-        })
+        time
     }
+}
+
+/// A time of that logical type in milliseconds since the epoch.
+pub(crate) fn millis(slot: &Slot<'_>, logical: Option<Logical>) -> Option<i64> {
+    let Slot::Long(ticks) = slot else { return None };
+    Some(match logical {
+        Some(Logical::TimestampMicros | Logical::LocalTimestampMicros) => ticks.div_euclid(1_000),
+        Some(Logical::TimestampNanos | Logical::LocalTimestampNanos) => ticks.div_euclid(1_000_000),
+        _ => *ticks,
+    })
 }

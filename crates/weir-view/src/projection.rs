@@ -8,6 +8,7 @@ use weir_avro::{Fault, FieldPath, Limits, Schema, Slot, Utf8, Walker, put_long, 
 use weir_expr::sql::{self, Column, Expr, Kind};
 use weir_expr::{EvalError, ExprError, Input, Program, Value, Wanted};
 
+use crate::sieve::Condition;
 use crate::task::Record;
 
 /// Why a row has no output: a fault of the record, without any of its values.
@@ -66,6 +67,7 @@ struct Explode {
 pub(crate) struct Projection {
     walker: Walker,
     filter: Option<Program>,
+    condition: Option<Condition>,
     columns: Vec<Out>,
     explode: Option<Explode>,
     /// Where the rows end that [`Projection::rows`] has made.
@@ -98,6 +100,7 @@ impl Projection {
                 other => Err(ExprError::new(e.at, format!("a condition is BOOLEAN, found {other}"))),
             }
         };
+        let asked = filter.map(|e| Condition { schema: Arc::clone(schema), expr: e.clone(), salt: salt.to_owned() });
         let filter = filter.map(|e| condition(&mut wanted, e)).transpose()?;
         let (mut outs, mut made, mut explode) = (Vec::new(), Vec::new(), None);
         for (name, e) in columns {
@@ -170,7 +173,8 @@ impl Projection {
         }
         let walker = Walker::with_marks(Arc::clone(schema), wanted.paths(), &marks, Limits::default());
         let walker = walker.map_err(|e| ExprError::new(Default::default(), e.to_string()))?;
-        Ok((Projection { walker, filter, columns: outs, explode, ends: Vec::new(), slots: Vec::new() }, made))
+        let (ends, slots) = (Vec::new(), Vec::new());
+        Ok((Projection { walker, filter, condition: asked, columns: outs, explode, ends, slots }, made))
     }
 
     /// Appends the columns of a row to `out` and says whether the condition holds; where it does not, nothing is added.
@@ -207,6 +211,11 @@ impl Projection {
         };
         self.ends = ends;
         done.map(|()| &*self.ends)
+    }
+
+    /// The condition, as it was written.
+    pub(crate) fn condition(&self) -> Option<&Condition> {
+        self.condition.as_ref()
     }
 
     /// How many columns there are.

@@ -20,6 +20,7 @@ pub(crate) use rekey::{Changes, Rekey};
 
 use crate::aggregate::Aggregate;
 use crate::projection::{Projection, RowError};
+use crate::sieve::Condition;
 use crate::sql::{How, Window, Within};
 use crate::state::{State, StateError};
 
@@ -276,6 +277,14 @@ impl Task {
     pub(crate) fn rekeys(&self) -> bool {
         matches!(self.operator, Operator::Subscribe { .. } | Operator::Answer)
             || (self.rekey.is_some() && self.next.is_none())
+    }
+
+    /// The condition that a record must meet to leave any trace, where there is one: others need not be shown to it.
+    pub fn condition(&self) -> Option<&Condition> {
+        match &self.operator {
+            Operator::Stream { rest } if rest.is_empty() => self.select.condition(),
+            _ => None,
+        }
     }
 
     /// Takes one record of an input, in the order of the merged inputs. Where it fails, nothing has been written and

@@ -1,8 +1,15 @@
-//! What comes in of one partition, held until every task that reads it has used it.
+//! What comes in of one partition, held until every task that reads it has used it, and read once for all of them.
 
 use std::collections::VecDeque;
 
+use std::sync::Arc;
+
 use weir_kafka::{Incoming, Standing};
+use weir_pump::Header;
+use weir_registry::Registry;
+use weir_view::{Condition, OnSchemaChange, Record, Relation, Sieve, StageInput};
+
+use crate::decode::{Decoded, Decoder};
 
 /// A partition of a topic as it comes in, shared by all tasks that read it.
 pub struct Incomings<'m> {
@@ -24,14 +31,152 @@ pub struct Incomings<'m> {
     pub empty_to: i64,
     /// Records that wait at the broker, as of the last report.
     pub lag: i64,
+    /// Each way to read its values; nearly always there is one.
+    pub readings: Vec<Reading>,
     /// Where the last report saw nothing more; -1 if it saw something.
     seen: i64,
+}
+
+/// A way to read the values of a partition: all inputs that were planned with the same schema and event time share it.
+pub struct Reading {
+    relation: Arc<Relation>,
+    on_schema_change: OnSchemaChange,
+    /// What reads the values; those of a stage before are bare datums.
+    decoder: Option<Decoder>,
+    sieve: Option<Sieve>,
+    /// What was found of the records in the buffer, from the first one on.
+    ready: VecDeque<Ready>,
+    /// The number of the first of them.
+    first: u64,
+}
+
+/// What a record is to all that read it alike.
+#[derive(Debug)]
+pub struct Ready {
+    /// Its event time.
+    pub time: i64,
+    /// Its value.
+    pub value: Value,
+    /// The bits of the tasks that it concerns.
+    pub concerns: u64,
+    /// Whether it has headers.
+    pub headers: bool,
+}
+
+/// A value as a datum of the planned schema.
+#[derive(Debug)]
+pub enum Value {
+    /// A tombstone.
+    Null,
+    /// The bytes from here on.
+    From(usize),
+    /// What had to be made of it.
+    Made(Vec<u8>),
+    /// The record's own fault.
+    Fault(String),
+}
+
+impl Reading {
+    /// The way an input reads.
+    pub fn new(input: &StageInput, on_schema_change: OnSchemaChange, registry: &Registry) -> Reading {
+        let schema = Arc::clone(&input.relation.schema);
+        let decoder = input.from.is_none().then(|| Decoder::new(schema, on_schema_change, registry.clone()));
+        Reading {
+            relation: Arc::clone(&input.relation),
+            on_schema_change,
+            decoder,
+            sieve: None,
+            ready: VecDeque::new(),
+            first: 0,
+        }
+    }
+
+    /// Whether it reads as that input would.
+    pub fn is_of(&self, input: &StageInput, on_schema_change: OnSchemaChange) -> bool {
+        let (one, other) = (&self.relation, &input.relation);
+        self.decoder.is_some() == input.from.is_none()
+            && self.on_schema_change == on_schema_change
+            && one.event_time == other.event_time
+            && one.schema.canonical_form() == other.schema.canonical_form()
+    }
+
+    /// Sets what its tasks ask of a record, the n-th of which has the n-th bit.
+    pub fn ask(&mut self, conditions: &[Option<&Condition>]) {
+        self.sieve = Sieve::new(&self.relation, conditions);
+    }
+
+    /// What was found of the record of that number, if it was read.
+    pub fn get(&self, number: u64) -> Option<&Ready> {
+        self.ready.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+
+    fn read(&mut self, record: &Incoming<'_>) -> Result<Ready, String> {
+        let mut headers: Vec<Header<'_>> = Vec::new();
+        record.visit_headers(|header| headers.push(header));
+        let own = record.timestamp().millis().unwrap_or(0);
+        let value = match (record.value(), &mut self.decoder) {
+            (None, _) => Value::Null,
+            (Some(_), None) => Value::From(0),
+            (Some(value), Some(decoder)) => match decoder.decode(value, &headers) {
+                Decoded::Datum(datum) => Value::From(value.len() - datum.len()),
+                Decoded::Made(datum) => Value::Made(datum),
+                Decoded::Fault(reason) => Value::Fault(reason),
+                Decoded::Wait(reason) => return Err(reason),
+            },
+        };
+        let mut ready = Ready { time: own, value, concerns: u64::MAX, headers: !headers.is_empty() };
+        if let Some(sieve) = &mut self.sieve {
+            let shown = Record {
+                key: record.key(),
+                value: ready.value.datum(record.value()),
+                time: own,
+                partition: record.partition(),
+                offset: record.offset(),
+                headers: &headers,
+            };
+            let looked = sieve.look(&shown);
+            (ready.time, ready.concerns) = (looked.time.unwrap_or(own), looked.concerns);
+        }
+        Ok(ready)
+    }
+}
+
+impl Value {
+    /// The datum, of the bytes that came; `None` for a tombstone, and for one that cannot be read.
+    pub fn datum<'v>(&'v self, came: Option<&'v [u8]>) -> Option<&'v [u8]> {
+        match self {
+            Value::From(at) => came?.get(*at..),
+            Value::Made(made) => Some(made),
+            Value::Null | Value::Fault(_) => None,
+        }
+    }
 }
 
 impl Incomings<'_> {
     /// The record of that number, if it is there.
     pub fn get(&self, number: u64) -> Option<&Incoming<'_>> {
         self.buffer.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+
+    /// Reads on in one of the ways up to the record of that number. Whether that record is there.
+    ///
+    /// # Errors
+    /// What is missing outside to say what a record is.
+    pub fn read_to(&mut self, reading: usize, number: u64) -> Result<bool, String> {
+        let Some(reading) = self.readings.get_mut(reading) else { return Ok(false) };
+        if reading.ready.is_empty() {
+            reading.first = reading.first.max(self.first);
+        }
+        loop {
+            let next = reading.first + reading.ready.len() as u64;
+            if next > number {
+                return Ok(true);
+            }
+            let at = usize::try_from(next.saturating_sub(self.first)).unwrap_or(usize::MAX);
+            let Some(record) = self.buffer.get(at) else { return Ok(false) };
+            let ready = reading.read(record)?;
+            reading.ready.push_back(ready);
+        }
     }
 }
 
@@ -48,6 +193,7 @@ impl<'m> Incomings<'m> {
             paused: false,
             empty_to: -1,
             lag: 0,
+            readings: Vec::new(),
             seen: -1,
         }
     }
@@ -80,6 +226,11 @@ impl<'m> Incomings<'m> {
             let Some(record) = self.buffer.pop_front() else { break };
             self.bytes -= record.value().map_or(0, <[u8]>::len);
             self.first += 1;
+        }
+        for reading in &mut self.readings {
+            while reading.first < self.first && reading.ready.pop_front().is_some() {
+                reading.first += 1;
+            }
         }
     }
 }

@@ -4,16 +4,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_kafka::{Incoming, Outgoing, TransactionError, TransactionalWriter};
+use weir_kafka::{Outgoing, TransactionError, TransactionalWriter};
 use weir_pump::Header;
-use weir_registry::Registry;
 use weir_state::Store;
 use weir_view::order::{Head, Next, next};
-use weir_view::{Clock, Done, Fault, Record, Stage, StageInput, State, StateError, Task};
+use weir_view::{Condition, Done, Fault, Record, Stage, StageInput, State, StateError, Task};
 
-use crate::decode::{Decoded, Decoder};
 use crate::emit::{Checker, Emitter, Input, Written};
-use crate::incomings::Incomings;
+use crate::incomings::{Incomings, Value};
 use crate::views::View;
 
 /// The key of the state under which the positions lie; those of operators begin with other bytes.
@@ -27,6 +25,8 @@ const MAX_KEY: usize = 50_000;
 pub struct Cursor {
     /// The index of the partition among those that come in.
     pub source: usize,
+    /// The index of the way it is read there.
+    pub reading: usize,
     /// The next offset.
     pub next: i64,
     /// The number of the next record in the buffer.
@@ -115,9 +115,8 @@ pub struct Working {
     /// Whether each input counts as received: what comes from a stage before, or was read by one, does not.
     counted: Vec<bool>,
     task: Task,
-    /// What reads the values of each input; those of a stage before are bare datums.
-    decoders: Vec<Option<Decoder>>,
-    clocks: Vec<Option<Clock>>,
+    /// Its bit among those that a record may concern, where it has one.
+    pub bit: Option<u64>,
     checker: Option<Checker>,
     heads: Vec<Head>,
     value: Vec<u8>,
@@ -142,7 +141,8 @@ impl State for Kept<'_> {
 }
 
 impl Working {
-    /// A task of a stage on a store that is up to date. `sources` are the indexes of its inputs among the partitions that come in.
+    /// A task of a stage on a store that is up to date. `sources` are its inputs' indexes among the partitions that come in, and of how it
+    /// reads each of them.
     ///
     /// # Errors
     /// Why the view cannot work, or not on this state.
@@ -151,16 +151,16 @@ impl Working {
         number: usize,
         partition: i32,
         store: Store,
-        sources: &[usize],
-        registry: &Registry,
+        sources: &[(usize, usize)],
     ) -> Result<Working, String> {
         let stages = view.stages();
         let stage = stages.get(number).ok_or("the plan has no such stage")?;
         let mut found = Vec::new();
         let known = store.get(POSITIONS, &mut found).map_err(|e| e.to_string())?;
         let positions = if known { read_positions(&found, view, sources.len())? } else { vec![0; sources.len()] };
-        let cursor = |(source, next): (&usize, &i64)| Cursor {
+        let cursor = |((source, reading), next): (&(usize, usize), &i64)| Cursor {
             source: *source,
+            reading: *reading,
             next: *next,
             at: 0,
             time: None,
@@ -184,18 +184,7 @@ impl Working {
             late: view.late(),
             counted: stage.inputs.iter().enumerate().map(counted).collect(),
             task: stage.task().map_err(|e| e.to_string())?,
-            decoders: stage
-                .inputs
-                .iter()
-                .map(|input| match input.from {
-                    Some(_) => None,
-                    None => {
-                        let schema = Arc::clone(&input.relation.schema);
-                        Some(Decoder::new(schema, view.on_schema_change, registry.clone()))
-                    }
-                })
-                .collect(),
-            clocks: stage.inputs.iter().map(|input| Clock::of(&input.relation)).collect(),
+            bit: None,
             checker: view.contract.as_ref().filter(|_| last).map(|object| Checker::new(object, view)).transpose()?,
             heads: Vec::new(),
             value: Vec::new(),
@@ -209,7 +198,39 @@ impl Working {
         self.cursors.iter().any(|cursor| sources[cursor.source].get(cursor.at).is_some())
     }
 
-    /// Processes the next record of an input.
+    /// What a record must meet to concern this task, where that is all it asks of it.
+    pub fn condition(&self) -> Option<&Condition> {
+        self.task.condition().filter(|_| self.cursors.len() == 1)
+    }
+
+    /// Passes over the records that do not concern it, `most` of them at a time. How many there were.
+    pub fn skip(&mut self, sources: &mut [Incomings<'_>], most: usize) -> usize {
+        let (Some(bit), [cursor]) = (self.bit, &mut self.cursors[..]) else { return 0 };
+        let source = &mut sources[cursor.source];
+        let mut skipped = 0;
+        while skipped < most {
+            // What is missing outside is for the step to say.
+            let Ok(true) = source.read_to(cursor.reading, cursor.at) else { break };
+            let ready = source.readings[cursor.reading].get(cursor.at);
+            let (Some(record), Some(ready)) = (source.get(cursor.at), ready) else { break };
+            if record.offset() >= cursor.next {
+                if ready.concerns & bit != 0 {
+                    break;
+                }
+                cursor.next = record.offset() + 1;
+                self.counts.received += u64::from(self.counted[0]);
+                skipped += 1;
+            }
+            cursor.at += 1;
+        }
+        if skipped > 0 {
+            cursor.time = None;
+            self.touched = true;
+        }
+        skipped
+    }
+
+    /// Processes the next record of an input, which [`Working::choose`] has chosen.
     ///
     /// # Errors
     /// The transaction is to be undone.
@@ -221,29 +242,20 @@ impl Working {
     ) -> Result<Step, Trouble> {
         let cursor = &self.cursors[input];
         let source = &sources[cursor.source];
-        let Some(record) = source.get(cursor.at) else { return Ok(Step::Rests) };
+        let ready = source.readings[cursor.reading].get(cursor.at);
+        let (Some(record), Some(ready)) = (source.get(cursor.at), ready) else { return Ok(Step::Rests) };
         let mut headers: Vec<Header<'_>> = Vec::new();
-        record.visit_headers(|header| headers.push(header));
+        if ready.headers {
+            record.visit_headers(|header| headers.push(header));
+        }
         let timestamp = record.timestamp().millis();
-        let made;
-        let mut reason = None;
-        let datum = match record.value().map(|value| decode(self.decoders[input].as_mut(), value, &headers)) {
-            None => None,
-            Some(Decoded::Datum(datum)) => Some(datum),
-            Some(Decoded::Made(datum)) => {
-                made = datum;
-                Some(made.as_slice())
-            }
-            Some(Decoded::Fault(fault)) => {
-                reason = Some(fault);
-                None
-            }
-            Some(Decoded::Wait(reason)) => return Ok(Step::Stalls(reason)),
+        let mut reason = match &ready.value {
+            Value::Fault(reason) => Some(reason.clone()),
+            _ => None,
         };
         if record.key().is_some_and(|key| key.len() > MAX_KEY) {
             reason = Some(format!("the key has more than {MAX_KEY} bytes"));
         }
-        let time = cursor.time.or(timestamp).unwrap_or(0);
         let at = Input { topic: &source.topic, partition: source.partition, offset: record.offset() };
         let stages = self.view.stages();
         let Some(stage) = stages.get(self.stage) else { return Ok(Step::Rests) };
@@ -265,8 +277,8 @@ impl Working {
         if reason.is_none() {
             let shown = Record {
                 key: record.key(),
-                value: datum,
-                time,
+                value: ready.value.datum(record.value()),
+                time: ready.time,
                 partition: at.partition,
                 offset: at.offset,
                 headers: &headers,
@@ -302,21 +314,21 @@ impl Working {
     ///
     /// # Errors
     /// What is missing outside to say so.
-    pub fn choose(&mut self, sources: &[Incomings<'_>], max_idle: Duration) -> Result<Option<usize>, String> {
-        for (i, cursor) in self.cursors.iter_mut().enumerate() {
-            let source = &sources[cursor.source];
+    pub fn choose(&mut self, sources: &mut [Incomings<'_>], max_idle: Duration) -> Result<Option<usize>, String> {
+        for cursor in &mut self.cursors {
+            let source = &mut sources[cursor.source];
             // Another task stands further back: what this one had already is not for it.
             while source.get(cursor.at).is_some_and(|record| record.offset() < cursor.next) {
                 cursor.at += 1;
             }
-            match source.get(cursor.at) {
-                None => drop(cursor.empty_since.get_or_insert_with(Instant::now)),
-                Some(record) => {
-                    cursor.empty_since = None;
-                    if cursor.time.is_none() {
-                        cursor.time = Some(time_of(record, self.clocks[i].as_mut(), self.decoders[i].as_mut())?);
-                    }
-                }
+            if cursor.time.is_some() {
+                continue;
+            }
+            if source.read_to(cursor.reading, cursor.at)? {
+                cursor.empty_since = None;
+                cursor.time = source.readings[cursor.reading].get(cursor.at).map(|ready| ready.time);
+            } else {
+                cursor.empty_since.get_or_insert_with(Instant::now);
             }
         }
         if let [cursor] = &self.cursors[..] {
@@ -356,24 +368,6 @@ impl Working {
         self.store.put(POSITIONS, &positions)?;
         Ok(last)
     }
-}
-
-fn decode<'v>(decoder: Option<&mut Decoder>, value: &'v [u8], headers: &[Header<'_>]) -> Decoded<'v> {
-    decoder.map_or(Decoded::Datum(value), |decoder| decoder.decode(value, headers))
-}
-
-/// The event time of a record: of the field its contract names, otherwise its own.
-fn time_of(record: &Incoming<'_>, clock: Option<&mut Clock>, decoder: Option<&mut Decoder>) -> Result<i64, String> {
-    let own = record.timestamp().millis().unwrap_or(0);
-    let (Some(clock), Some(value)) = (clock, record.value()) else { return Ok(own) };
-    let mut headers: Vec<Header<'_>> = Vec::new();
-    record.visit_headers(|header| headers.push(header));
-    Ok(match decode(decoder, value, &headers) {
-        Decoded::Datum(datum) => clock.time_of(datum).unwrap_or(own),
-        Decoded::Made(datum) => clock.time_of(&datum).unwrap_or(own),
-        Decoded::Fault(_) => own,
-        Decoded::Wait(reason) => return Err(reason),
-    })
 }
 
 /// What made the state, and where it stands: the hash of the view's definition, then the next offset of each input.

@@ -18,11 +18,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use weir_kafka::{Admin, Failure, Membership, MembershipOptions, Moved, TransactionError, TransactionalWriter};
 use weir_registry::Registry;
 use weir_state::{Folder, Position};
-use weir_view::Stage;
+use weir_view::{Sieve, Stage, StageInput};
 
 use crate::board::{Board, TaskStatus};
 use crate::config::Config;
-use crate::incomings::Incomings;
+use crate::incomings::{Incomings, Reading};
 use crate::restore::{Changelog, Upto, restore};
 use crate::standby::Owned;
 use crate::task::{Step, Trouble, Working, changelog};
@@ -36,6 +36,8 @@ const SHORT: Duration = Duration::from_millis(5);
 const READ: usize = 2_000;
 /// Records a task processes before the next one has its turn.
 const TURN: usize = 2_000;
+/// Records that do not concern a task which it passes over at once.
+const SKIP: usize = 500;
 /// Records written after which a transaction is committed.
 const FULL: usize = 200_000;
 /// Records and bytes of one partition that wait in memory before the client is told to stop.
@@ -428,9 +430,9 @@ impl<'m> Session<'_, 'm> {
                 tracing::info!(view = view.id, partition, entries = restored, "state restored");
                 self.shared.board.add_restored(&view.id, restored);
             }
-            let sources: Vec<usize> =
-                stage.inputs.iter().map(|input| self.source(&input.relation.topic, partition)).collect();
-            match Working::new(view, number, partition, store, &sources, &self.shared.registry) {
+            let sources: Vec<(usize, usize)> =
+                stage.inputs.iter().map(|input| self.source(view, input, partition)).collect();
+            match Working::new(view, number, partition, store, &sources) {
                 Ok(task) => self.tasks.push(task),
                 Err(reason) => drop(self.unfit.insert(view.id.clone(), reason)),
             }
@@ -438,6 +440,7 @@ impl<'m> Session<'_, 'm> {
         self.shared.board.set_waits(self.worker, None);
         self.tell_blocked();
         self.retry = vec![None; self.tasks.len()];
+        self.ask();
         // Each partition from where the task stands that is furthest back.
         let mut from: Vec<Option<i64>> = vec![None; self.sources.len()];
         for cursor in self.tasks.iter().flat_map(|task| &task.cursors) {
@@ -453,13 +456,37 @@ impl<'m> Session<'_, 'm> {
         Ok(self.member.read_from(&positions)?)
     }
 
-    fn source(&mut self, topic: &str, partition: i32) -> usize {
-        let next = self.sources.len();
-        let place = *self.places.entry(topic.to_owned()).or_default().entry(partition).or_insert(next);
+    /// The indexes of a partition among those that come in, and of the way an input reads it.
+    fn source(&mut self, view: &View, input: &StageInput, partition: i32) -> (usize, usize) {
+        let (topic, next) = (&input.relation.topic, self.sources.len());
+        let place = *self.places.entry(topic.clone()).or_default().entry(partition).or_insert(next);
         if place == next {
             self.sources.push(Incomings::new(topic, partition));
         }
-        place
+        let readings = &mut self.sources[place].readings;
+        let known = readings.iter().position(|reading| reading.is_of(input, view.on_schema_change));
+        let reading = known.unwrap_or_else(|| {
+            readings.push(Reading::new(input, view.on_schema_change, &self.shared.registry));
+            readings.len() - 1
+        });
+        (place, reading)
+    }
+
+    /// Tells each way of reading what its tasks ask of a record, so that all is found out in one walk.
+    fn ask(&mut self) {
+        for (place, source) in self.sources.iter_mut().enumerate() {
+            for (index, reading) in source.readings.iter_mut().enumerate() {
+                let mut conditions = Vec::new();
+                for task in &mut self.tasks {
+                    let of = task.cursors.first().is_some_and(|c| (c.source, c.reading) == (place, index));
+                    if of && conditions.len() < Sieve::MOST && task.condition().is_some() {
+                        task.bit = Some(1 << conditions.len());
+                        conditions.push(task.condition().cloned());
+                    }
+                }
+                reading.ask(&conditions.iter().map(Option::as_ref).collect::<Vec<_>>());
+            }
+        }
     }
 
     /// Lets every task do what it can.
@@ -478,7 +505,14 @@ impl<'m> Session<'_, 'm> {
                 if looks.is_multiple_of(64) && self.opened.is_some_and(|opened| opened.elapsed() >= interval) {
                     break;
                 }
-                let chosen = task.choose(&self.sources, max_idle);
+                if task.skip(&mut self.sources, SKIP) > 0 {
+                    if self.opened.is_none() {
+                        self.writer.begin()?;
+                        self.opened = Some(Instant::now());
+                    }
+                    continue;
+                }
+                let chosen = task.choose(&mut self.sources, max_idle);
                 let step = match chosen {
                     Ok(None) => Step::Rests,
                     Err(reason) => Step::Stalls(reason),
