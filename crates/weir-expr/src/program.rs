@@ -98,7 +98,7 @@ pub fn compile(source: &str, env: &Env<'_>, wanted: &mut Wanted) -> Result<Progr
 impl Program {
     pub(crate) fn new(code: Code, result: Type, slots: usize) -> Program {
         let work = Limits::default().cost;
-        Program { code, quick: None, result, cost: Cost(work), work, slots }
+        Program { quick: Quick::of_sql(&code), code, result, cost: Cost(work), work, slots }
     }
 
     /// The type of the result.

@@ -1,5 +1,5 @@
 //! The conditions that most rules are made of, decided from the slots alone: ranges, orders, lengths, lists and null,
-//! joined by `&&`, `||` and `!`.
+//! joined by `&&`, `||` and `!`; of CEL and of SQL alike.
 //!
 //! A condition that meets a slot it was not made for (null, or a value of another type) decides nothing, and the
 //! [`Code`] it was made from is evaluated. So there are no errors here, and no other answer than the code would give.
@@ -9,6 +9,7 @@ use weir_avro::Slot;
 use crate::ast;
 use crate::code::{Code, How, Op};
 use crate::logic::{among, holds};
+use crate::sql::Op as Sql;
 use crate::value::Value;
 
 /// The longest text whose characters are counted here. A longer one is counted at the cost of the program's budget.
@@ -74,6 +75,32 @@ impl Quick {
             Op::IsNull(of, not) if let Op::Slot(slot, ..) = &of.op => negated(*not, Quick::Null(*slot)),
             Op::HasSlot(slot) => Quick::Has(*slot),
             Op::Slot(slot, ..) => Quick::Bool(*slot),
+            _ => return None,
+        })
+    }
+
+    /// The condition of SQL that a code is, if it is one of these.
+    pub(crate) fn of_sql(code: &Code) -> Option<Quick> {
+        let Op::Sql(op, args) = &code.op else { return None };
+        Some(match (op, &args[..]) {
+            (Sql::And, codes) => all(codes.iter().map(Quick::of_sql).collect::<Option<_>>()?),
+            (Sql::Or, codes) => Quick::Any(codes.iter().map(Quick::of_sql).collect::<Option<_>>()?),
+            (Sql::Not, [of]) => Quick::Not(Box::new(Quick::of_sql(of)?)),
+            (Sql::IsNull(not), [of]) => negated(*not, Quick::Null(field(of)?.0)),
+            (Sql::Field(slot, _), []) => Quick::Bool(*slot),
+            (Sql::Compare(sign), [a, b]) => match (field(a), field(b)) {
+                (Some(of), None) => range(of, *sign, b)?,
+                (None, Some(of)) => range(of, mirrored(*sign), a)?,
+                _ => return None,
+            },
+            (Sql::Equal(not), [a, b]) => {
+                let (of, constant) = field(a).map(|of| (of, b)).or_else(|| Some((field(b)?, a)))?;
+                let equal = match &constant.op {
+                    Op::Const(Value::String(text)) => Quick::Texts(of.0, [Box::from(&**text)].into()),
+                    _ => all(vec![range(of, ast::Op::Ge, constant)?, range(of, ast::Op::Le, constant)?]),
+                };
+                negated(*not, equal)
+            }
             _ => return None,
         })
     }
@@ -148,6 +175,29 @@ impl Quick {
             }
             Quick::Long { .. } | Quick::Double { .. } | Quick::Doubles(..) | Quick::Chars { .. } => self.decide(slots),
         }
+    }
+}
+
+/// The slot of a field in SQL, and whether a long in it is a number.
+fn field(code: &Code) -> Option<(u32, bool)> {
+    match &code.op {
+        Op::Sql(Sql::Field(slot, read), _) => Some((*slot, read.is_int())),
+        _ => None,
+    }
+}
+
+/// A field that is so ordered to a constant of its own type.
+fn range((slot, int): (u32, bool), sign: ast::Op, constant: &Code) -> Option<Quick> {
+    match constant.op {
+        Op::Const(Value::Int(bound)) if int => {
+            let (lo, hi) = integers(sign, bound);
+            Some(Quick::Long { slot, lo, hi })
+        }
+        Op::Const(Value::Double(bound)) => {
+            let (lo, hi) = doubles(sign, bound);
+            Some(Quick::Double { slot, lo, hi })
+        }
+        _ => None,
     }
 }
 

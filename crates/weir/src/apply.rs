@@ -8,7 +8,6 @@ pub mod plan;
 pub mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem::discriminant;
 use std::path::PathBuf;
 use std::thread;
 
@@ -22,11 +21,12 @@ use crate::kafka::Kafka;
 use crate::output::{Out, ask, count, say};
 use crate::quarantine::markers;
 use crate::registry::Registry;
+use crate::views::PlannedView;
 use crate::{Exit, Failure, views};
 use plan::{Contract, Observed, Step, Subject, Topic, Wanted, WantedSubject, plan};
 
 /// How many questions are put to the registry at a time.
-const HANDS: usize = 16;
+const HANDS: usize = 64;
 /// How many topics are asked for in one request, and how many records wait for the broker at a time.
 const TOGETHER: usize = 100;
 
@@ -36,10 +36,10 @@ const TOGETHER: usize = 100;
 /// [`Failure::No`] when the contracts have errors or the cluster forbids them: then nothing was changed.
 pub fn run(arguments: &Apply) -> Result<Exit, Failure> {
     let asked = Asked::load(&arguments.paths)?;
-    asked.check()?;
+    let planned = asked.check()?;
     let kafka = Kafka::connect(&arguments.kafka)?;
     let registry = Registry::of(&arguments.registry)?;
-    let steps = compare(&asked, &kafka, &registry)?;
+    let steps = compare(&asked, planned, &kafka, &registry)?;
     if steps.is_empty() {
         say(format_args!("nothing to do: the cluster is as {} ask", asked.count()));
         return Ok(Exit::Done);
@@ -75,8 +75,8 @@ pub fn run(arguments: &Apply) -> Result<Exit, Failure> {
 /// # Errors
 /// As [`run`].
 pub fn apply(asked: &Asked, kafka: &Kafka, registry: &Registry) -> Result<usize, Failure> {
-    asked.check()?;
-    let steps = compare(asked, kafka, registry)?;
+    let planned = asked.check()?;
+    let steps = compare(asked, planned, kafka, registry)?;
     perform(&steps, kafka, registry)?;
     Ok(steps.len())
 }
@@ -110,18 +110,19 @@ impl Asked {
         format!("{contracts} and {}", count(self.views.len() as u64, "view"))
     }
 
-    /// Whether none of them has an error, before anything is asked of the cluster.
-    fn check(&self) -> Result<(), Failure> {
+    /// The views as they are planned where none was made anew, if nothing has an error; before anything is asked of the
+    /// cluster.
+    fn check(&self) -> Result<Vec<PlannedView>, Failure> {
         let mut found: Vec<Diagnostic> = self.contracts.iter().flat_map(|file| &file.diagnostics).cloned().collect();
         found.retain(|finding| finding.severity == Severity::Error);
         let what = if found.is_empty() { "views" } else { "contracts" };
         if found.is_empty() {
-            let (wrong, _) = views::load(&self.views, &self.contracts, &BTreeMap::new())?;
+            let (wrong, planned) = views::load(&self.views, &self.contracts, &BTreeMap::new())?;
             found = wrong;
             found.retain(|finding| finding.severity == Severity::Error);
-        }
-        if found.is_empty() {
-            return Ok(());
+            if found.is_empty() {
+                return Ok(planned);
+            }
         }
         for error in &found {
             say(error);
@@ -131,10 +132,13 @@ impl Asked {
     }
 }
 
-fn compare(asked: &Asked, kafka: &Kafka, registry: &Registry) -> Result<Vec<Step>, Failure> {
-    let records = views::published(kafka)?;
-    // A view that was made anew has topics of its own, and so have those that read it.
-    let (_, views) = views::load(&asked.views, &asked.contracts, &views::generations(&records))?;
+fn compare(asked: &Asked, planned: Vec<PlannedView>, kafka: &Kafka, registry: &Registry) -> Result<Vec<Step>, Failure> {
+    let generations = views::generations(&views::published(kafka)?);
+    let views = match generations.values().all(|generation| *generation == 1) {
+        true => planned,
+        // A view that was made anew has topics of its own, and so have those that read it.
+        false => views::load(&asked.views, &asked.contracts, &generations)?.1,
+    };
     compare_wanted(wanted::wanted(&asked.contracts, &views)?, kafka, registry)
 }
 
@@ -216,10 +220,32 @@ fn published(kafka: &Kafka) -> Result<BTreeMap<String, Contract>, Failure> {
     Ok(contracts.collect())
 }
 
-/// Does the steps, in their order; topics that follow each other are asked for together, and records are written together.
+/// What can be done together.
+#[derive(PartialEq, Eq)]
+enum Kind {
+    /// New topics, with one request.
+    Topics,
+    /// Subjects, each by itself and all at a time.
+    Subjects,
+    /// Records of contracts and views.
+    Records,
+    /// One after the other.
+    Alone,
+}
+
+fn kind(step: &Step) -> Kind {
+    match step {
+        Step::CreateTopic { .. } => Kind::Topics,
+        Step::SetLevel { .. } | Step::Register { .. } => Kind::Subjects,
+        Step::Publish { .. } | Step::PublishView { .. } => Kind::Records,
+        Step::AddPartitions { .. } | Step::SetConfig { .. } => Kind::Alone,
+    }
+}
+
+/// Does the steps, in their order; what follows each other and can be done together is.
 ///
 /// # Errors
-/// Whatever the first one that fails says; those before it are done.
+/// Whatever the first one that fails says; those before it are done, and perhaps some of those that go with it.
 pub fn perform(steps: &[Step], kafka: &Kafka, registry: &Registry) -> Result<(), Failure> {
     let fail = |error| kafka.failure(error);
     let mut writer = Writer::open(kafka.config(), TOGETHER).map_err(fail)?;
@@ -228,20 +254,21 @@ pub fn perform(steps: &[Step], kafka: &Kafka, registry: &Registry) -> Result<(),
         _ => None,
     });
     let replays = markers::keys(kafka, &made.collect())?;
-    let alike = |one: &Step, next: &Step| discriminant(one) == discriminant(next);
     let mut done = 0;
-    for some in steps.chunk_by(alike).flat_map(|alike| alike.chunks(TOGETHER)) {
-        let together: Result<Vec<Result<(), weir_kafka::Error>>, weir_kafka::Error> = match some[0] {
-            Step::CreateTopic { .. } => create(some, &replays, kafka, &mut writer),
-            Step::Publish { .. } | Step::PublishView { .. } => write(some, &mut writer),
-            _ => Ok(Vec::new()),
+    for some in steps.chunk_by(|one, next| kind(one) == kind(next)).flat_map(|alike| alike.chunks(TOGETHER)) {
+        let of_kafka = |all: Result<Vec<Result<(), weir_kafka::Error>>, weir_kafka::Error>| match all {
+            Ok(all) => all.into_iter().map(|one| one.map_err(fail)).collect(),
+            Err(error) => vec![Err(fail(error))],
         };
-        let mut together = together.unwrap_or_else(|error| vec![Err(error)]).into_iter();
+        let outcomes: Vec<Result<(), Failure>> = match kind(&some[0]) {
+            Kind::Topics => of_kafka(create(some, &replays, kafka, &mut writer)),
+            Kind::Records => of_kafka(write(some, &mut writer)),
+            Kind::Subjects => subjects(some, registry),
+            Kind::Alone => of_kafka(Ok(some.iter().map(|step| alone(step, kafka)).collect())),
+        };
+        let mut outcomes = outcomes.into_iter();
         for step in some {
-            let outcome = match together.next() {
-                Some(outcome) => outcome.map_err(fail),
-                None => one(step, kafka, registry),
-            };
+            let outcome = outcomes.next().unwrap_or_else(|| Err(Failure::other("nobody has said what became of it")));
             outcome.inspect_err(|_| {
                 let left = count((steps.len() - done) as u64, "step");
                 say(format_args!("stopped at: {step}\n{left} not done; run this again once the cause is gone"));
@@ -287,22 +314,44 @@ fn write(steps: &[Step], writer: &mut Writer) -> Result<Vec<Result<(), weir_kafk
     Ok(deliveries.into_iter().map(|delivery| delivery.result.map(drop)).collect())
 }
 
-/// Does a step that is done by itself.
-fn one(step: &Step, kafka: &Kafka, registry: &Registry) -> Result<(), Failure> {
-    let fail = |error| kafka.failure(error);
+/// Sets levels and registers schemas; what became of each. The steps of one subject follow each other.
+fn subjects(steps: &[Step], registry: &Registry) -> Vec<Result<(), Failure>> {
+    fn subject(step: &Step) -> Option<&str> {
+        match step {
+            Step::SetLevel { subject, .. } | Step::Register { subject, .. } => Some(subject),
+            _ => None,
+        }
+    }
+    let one = |step: &Step| match step {
+        Step::SetLevel { subject, new, .. } => registry.set_level(subject, *new),
+        Step::Register { subject, schema, .. } => registry.register(subject, schema).map(drop),
+        _ => Ok(()),
+    };
+    let all = |steps: &[Step]| steps.iter().map(one).collect::<Vec<_>>();
+    thread::scope(|scope| {
+        let hands: Vec<_> = (steps.chunk_by(|one, next| subject(one) == subject(next)))
+            .map(|steps| (steps.len(), scope.spawn(move || all(steps))))
+            .collect();
+        let joined = hands.into_iter().map(|(length, hand)| {
+            let panicked =
+                |_| (0..length).map(|_| Err(Failure::other("a thread that asks the registry panicked"))).collect();
+            hand.join().unwrap_or_else(panicked)
+        });
+        joined.flatten().collect()
+    })
+}
+
+/// Changes one topic.
+fn alone(step: &Step, kafka: &Kafka) -> Result<(), weir_kafka::Error> {
     match step {
         Step::AddPartitions { topic, new, .. } => {
-            kafka.admin().set_partitions(topic, i32::try_from(*new).unwrap_or(i32::MAX)).map_err(fail)
+            kafka.admin().set_partitions(topic, i32::try_from(*new).unwrap_or(i32::MAX))
         }
         Step::SetConfig { topic, changes } => {
             let changes = changes.iter().map(|(name, _, new)| (name.clone(), new.clone())).collect();
-            kafka.admin().alter_configs(topic, &changes).map_err(fail)
+            kafka.admin().alter_configs(topic, &changes)
         }
-        Step::SetLevel { subject, new, .. } => registry.set_level(subject, *new),
-        Step::Register { subject, schema, .. } => registry.register(subject, schema).map(drop),
-        Step::CreateTopic { .. } | Step::Publish { .. } | Step::PublishView { .. } => {
-            Err(Failure::other(format!("nothing is known of what became of: {step}")))
-        }
+        _ => Ok(()),
     }
 }
 

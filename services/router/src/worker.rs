@@ -48,6 +48,8 @@ const STALL: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the board is written.
 const PUBLISH: Duration = Duration::from_millis(200);
+/// The share of the session timeout that a transaction is kept open for where ends take long.
+const PACE_SHARE: f64 = 0.2;
 /// The share of the session timeout that a transaction may take.
 const TRANSACTION_SHARE: f64 = 0.8;
 
@@ -146,6 +148,7 @@ fn session(shared: &Shared, worker: usize) -> Result<(), Trouble> {
         tasks: Vec::new(),
         stores: Vec::new(),
         opened: None,
+        pace: config.commit_interval,
         published: None,
         look: any_blocked.then(|| Instant::now() + LOOK),
         resting: false,
@@ -234,6 +237,8 @@ struct Session<'s, 'm> {
     /// The names of the stores it has.
     stores: Vec<String>,
     opened: Option<Instant>,
+    /// How long a transaction is open before it is committed.
+    pace: Duration,
     published: Option<Instant>,
     /// When to look again whether a view that is blocked can run.
     look: Option<Instant>,
@@ -301,7 +306,7 @@ impl<'m> Session<'_, 'm> {
         if self.writer.sent() >= FULL {
             return Some(Duration::ZERO);
         }
-        Some(self.shared.config.commit_interval.saturating_sub(opened.elapsed()))
+        Some(self.pace.saturating_sub(opened.elapsed()))
     }
 
     /// Takes in what there is, waiting for the first record no longer than until something else is due.
@@ -492,7 +497,7 @@ impl<'m> Session<'_, 'm> {
     /// Lets every task do what it can.
     fn process(&mut self) -> Result<(), Trouble> {
         self.resting = false;
-        let (max_idle, interval) = (self.shared.config.max_idle, self.shared.config.commit_interval);
+        let (max_idle, interval) = (self.shared.config.max_idle, self.pace);
         let mut looks = 0_u32;
         for (task, retry) in self.tasks.iter_mut().zip(&mut self.retry) {
             if retry.is_some_and(|at| at > Instant::now()) {
@@ -565,6 +570,7 @@ impl<'m> Session<'_, 'm> {
             self.opened = None;
             return Ok(());
         }
+        let began = Instant::now();
         let mut last = Vec::new();
         for index in 0..self.tasks.len() {
             if self.tasks[index].touched {
@@ -593,7 +599,11 @@ impl<'m> Session<'_, 'm> {
             self.shared.board.add(&task.view.id, &std::mem::take(&mut task.counts));
             task.touched = false;
         }
-        Ok(commit.write()?)
+        commit.write()?;
+        // Many views make a transaction of many partitions, whose end takes long: less of the time goes into ends then.
+        let most = self.shared.config.session_timeout.mul_f64(PACE_SHARE);
+        self.pace = (began.elapsed() * 2).min(most).max(self.shared.config.commit_interval);
+        Ok(())
     }
 
     fn publish(&mut self) {
