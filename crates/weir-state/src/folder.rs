@@ -1,22 +1,47 @@
 //! The folder on the disk that holds all stores of a process.
+//!
+//! All stores lie in one keyspace, each under a number of its own in front of its keys: to make a keyspace takes several
+//! times as long as to restore a small store, and each would gather bytes in memory of its own. Under number 0 lies which
+//! number a name has. A store that is cleared takes a new number, so that it is empty at once whatever happens next, and
+//! what lies under the old one is removed afterwards.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use fjall::{Database, KeyspaceCreateOptions, OwnedWriteBatch};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch};
 
 use crate::{Error, Position, Store};
 
 /// Bytes of blocks of all stores that are kept in memory.
 const CACHE: u64 = 64 << 20;
-/// Bytes a store gathers in memory before it writes them out in order.
-const MEMTABLE: u64 = 16 << 20;
+/// Bytes that are gathered in memory before they are written out in order.
+const MEMTABLE: u64 = 32 << 20;
 /// Bytes of the journal after which the stores are made to write out what it protects.
 const JOURNAL: u64 = 128 << 20;
+/// Keys that are removed at once of a store that was cleared.
+const CHUNK: usize = 10_000;
+
+/// What stands in front of the keys of a store.
+pub(crate) type Number = [u8; 4];
+const NAMES: Number = [0; 4];
+/// Behind it, the highest number that was given.
+const HIGHEST: u8 = 0;
+/// Behind it and before a name, its number.
+const NAME: u8 = 1;
+/// Behind it and before a number, that what lies there is to be removed.
+const REMOVED: u8 = 2;
+
+fn book(kind: u8, rest: &[u8]) -> Vec<u8> {
+    [&NAMES[..], &[kind], rest].concat()
+}
 
 /// All stores of one process, in one folder. Clones are the same folder.
 #[derive(Clone)]
 pub struct Folder {
     database: Database,
+    keyspace: Keyspace,
+    /// Held while numbers are given.
+    giving: Arc<Mutex<()>>,
     path: String,
 }
 
@@ -29,11 +54,16 @@ impl Folder {
     pub fn open(path: &Path) -> Result<Folder, Error> {
         let name = path.display().to_string();
         let database = Database::builder(path).cache_size(CACHE).max_journaling_size(JOURNAL).worker_threads(1).open();
-        match database {
-            Ok(database) => Ok(Folder { database, path: name }),
-            Err(fjall::Error::Locked) => Err(Error::Taken(name)),
-            Err(error) => Err(Error::Open(name, error.to_string())),
-        }
+        let database = match database {
+            Ok(database) => database,
+            Err(fjall::Error::Locked) => return Err(Error::Taken(name)),
+            Err(error) => return Err(Error::Open(name, error.to_string())),
+        };
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
+        let keyspace = database.keyspace("state", options).map_err(|e| Error::Open(name.clone(), e.to_string()))?;
+        let folder = Folder { database, keyspace, giving: Arc::default(), path: name };
+        folder.remove()?;
+        Ok(folder)
     }
 
     /// Opens a store, or makes an empty one.
@@ -45,10 +75,73 @@ impl Folder {
         if name.is_empty() || name.len() > 255 || !name.chars().all(fits) {
             return Err(Error::Name(name.to_owned()));
         }
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
-        let keyspace =
-            self.database.keyspace(name, options).map_err(|e| Error::Disk(name.to_owned(), e.to_string()))?;
-        Store::new(name.to_owned(), keyspace)
+        let _giving = self.giving.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.get(&book(NAME, name.as_bytes()))?.and_then(|number| number.try_into().ok());
+        let number = match known {
+            Some(number) => number,
+            None => self.give(name, None)?,
+        };
+        Store::new(name.to_owned(), self.keyspace.clone(), number)
+    }
+
+    /// Makes a store empty.
+    ///
+    /// # Errors
+    /// [`Error::Disk`].
+    pub fn clear(&self, store: &mut Store) -> Result<(), Error> {
+        let given = {
+            let _giving = self.giving.lock().unwrap_or_else(PoisonError::into_inner);
+            self.give(store.name(), Some(store.number()))?
+        };
+        store.renew(given);
+        self.remove()
+    }
+
+    /// Gives a name a new number; what lies under the old one is noted to be removed.
+    fn give(&self, name: &str, old: Option<Number>) -> Result<Number, Error> {
+        let highest: Number = self.get(&book(HIGHEST, &[]))?.and_then(|n| n.try_into().ok()).unwrap_or(NAMES);
+        let number = (u32::from_be_bytes(highest) + 1).to_be_bytes();
+        let mut batch = self.database.batch();
+        batch.insert(&self.keyspace, book(HIGHEST, &[]), number);
+        batch.insert(&self.keyspace, book(NAME, name.as_bytes()), number);
+        if let Some(old) = old {
+            batch.insert(&self.keyspace, book(REMOVED, &old), []);
+        }
+        batch.commit().map_err(|e| self.disk(&e))?;
+        Ok(number)
+    }
+
+    /// Removes what lies under numbers that nobody has any more.
+    fn remove(&self) -> Result<(), Error> {
+        let noted = self.keys(&book(REMOVED, &[]), usize::MAX)?;
+        for note in noted {
+            let number = note.get(NAMES.len() + 1..).unwrap_or_default().to_vec();
+            loop {
+                let keys = self.keys(&number, CHUNK)?;
+                let mut batch = self.database.batch();
+                if keys.is_empty() {
+                    batch.remove(&self.keyspace, note);
+                    batch.commit().map_err(|e| self.disk(&e))?;
+                    break;
+                }
+                keys.into_iter().for_each(|key| batch.remove(&self.keyspace, key));
+                batch.commit().map_err(|e| self.disk(&e))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn keys(&self, prefix: &[u8], most: usize) -> Result<Vec<Vec<u8>>, Error> {
+        let found = self.keyspace.prefix(prefix).take(most);
+        found.map(|entry| entry.key().map(|key| key.to_vec()).map_err(|e| self.disk(&e))).collect()
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.keyspace.get(key).map_err(|e| self.disk(&e))?.map(|value| value.to_vec()))
+    }
+
+    fn disk(&self, error: &fjall::Error) -> Error {
+        Error::Disk(self.path.clone(), error.to_string())
     }
 
     /// Begins an atomic write over any of its stores.
@@ -61,7 +154,7 @@ impl Folder {
     /// # Errors
     /// [`Error::Disk`].
     pub fn disk_space(&self) -> Result<u64, Error> {
-        self.database.disk_space().map_err(|e| Error::Disk(self.path.clone(), e.to_string()))
+        self.database.disk_space().map_err(|e| self.disk(&e))
     }
 }
 

@@ -10,7 +10,7 @@
 //!
 //! A crash between the last two leaves a copy that is one transaction behind, and says so. A folder that is gone, or an
 //! old copy of it, has no position or an earlier one, and is filled from there. Nothing is ever wiped on suspicion: only
-//! a copy that can no longer be brought up to date is ([`Store::clear`]).
+//! a copy that can no longer be brought up to date is ([`Folder::clear`]).
 //!
 //! The crate knows no Kafka. Who uses it reads and writes the changelog.
 

@@ -1,11 +1,13 @@
 //! One store: what is committed lies on the disk, what is pending in memory above it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use fjall::{Keyspace, OwnedWriteBatch};
 
 use crate::Error;
+use crate::folder::Number;
 
 /// The most bytes of a key.
 pub(crate) const MAX_KEY: usize = 60_000;
@@ -31,14 +33,19 @@ pub struct Position {
 pub struct Store {
     name: String,
     keyspace: Keyspace,
+    /// What stands in front of its keys there, and here.
+    number: Number,
     pending: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     position: Option<Position>,
+    /// Room for a key with its number.
+    key: RefCell<Vec<u8>>,
 }
 
 impl Store {
-    pub(crate) fn new(name: String, keyspace: Keyspace) -> Result<Store, Error> {
-        let mut store = Store { name, keyspace, pending: BTreeMap::new(), position: None };
-        let found = store.keyspace.get(POSITION).map_err(|e| store.disk(&e))?;
+    pub(crate) fn new(name: String, keyspace: Keyspace, number: Number) -> Result<Store, Error> {
+        let (pending, key) = (BTreeMap::new(), RefCell::default());
+        let mut store = Store { name, keyspace, number, pending, position: None, key };
+        let found = store.keyspace.get(store.numbered(POSITION)).map_err(|e| store.disk(&e))?;
         store.position = match found.as_deref() {
             None => None,
             Some(bytes) => Some(read_position(bytes).ok_or_else(|| Error::Form(store.name.clone()))?),
@@ -51,6 +58,21 @@ impl Store {
         &self.name
     }
 
+    pub(crate) fn number(&self) -> Number {
+        self.number
+    }
+
+    /// Goes on under a number under which nothing lies.
+    pub(crate) fn renew(&mut self, number: Number) {
+        self.number = number;
+        self.pending.clear();
+        self.position = None;
+    }
+
+    fn numbered(&self, key: &[u8]) -> Vec<u8> {
+        [&self.number[..], key].concat()
+    }
+
     /// Up to where it has followed its changelog; `None` for one that is empty.
     pub fn position(&self) -> Option<Position> {
         self.position
@@ -61,11 +83,15 @@ impl Store {
     /// # Errors
     /// [`Error::Disk`].
     pub fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool, Error> {
-        if let Some(pending) = self.pending.get(key) {
+        let mut whole = self.key.borrow_mut();
+        whole.clear();
+        whole.extend_from_slice(&self.number);
+        whole.extend_from_slice(key);
+        if let Some(pending) = self.pending.get(&*whole) {
             value.extend_from_slice(pending.as_deref().unwrap_or_default());
             return Ok(pending.is_some());
         }
-        let found = self.keyspace.get(key).map_err(|e| self.disk(&e))?;
+        let found = self.keyspace.get(&*whole).map_err(|e| self.disk(&e))?;
         value.extend_from_slice(found.as_deref().unwrap_or_default());
         Ok(found.is_some())
     }
@@ -88,14 +114,18 @@ impl Store {
 
     fn set(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
         check_key(key)?;
-        match self.pending.get_mut(key) {
+        let whole = self.key.get_mut();
+        whole.clear();
+        whole.extend_from_slice(&self.number);
+        whole.extend_from_slice(key);
+        match self.pending.get_mut(whole) {
             // The room of the value before is used again: a key that is hot changes many times in a transaction.
             Some(Some(known)) if value.is_some() => {
                 known.clear();
                 known.extend_from_slice(value.unwrap_or_default());
             }
             Some(known) => *known = value.map(<[u8]>::to_vec),
-            None => drop(self.pending.insert(key.to_vec(), value.map(<[u8]>::to_vec))),
+            None => drop(self.pending.insert(whole.clone(), value.map(<[u8]>::to_vec))),
         }
         Ok(())
     }
@@ -105,11 +135,13 @@ impl Store {
     /// # Errors
     /// [`Error::Disk`].
     pub fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), Error> {
+        let prefix = &self.numbered(prefix)[..];
+        let mut visit = |key: &[u8], value: &[u8]| visit(bare(key), value);
         let range = (Bound::Included(prefix), Bound::Unbounded);
         let mut above = self.pending.range::<[u8], _>(range).take_while(|(key, _)| key.starts_with(prefix)).peekable();
         for below in self.keyspace.prefix(prefix) {
             let (key, value) = below.into_inner().map_err(|e| self.disk(&e))?;
-            if key.first() == Some(&0xFF) {
+            if bare(&key).first() == Some(&0xFF) {
                 continue;
             }
             while let Some((pending, change)) = above.next_if(|(pending, _)| ***pending < *key) {
@@ -140,7 +172,7 @@ impl Store {
 
     /// What is pending, for the changelog: each key once, a tombstone where there is no value.
     pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.pending.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))
+        self.pending.iter().map(|(key, value)| (bare(key), value.as_deref()))
     }
 
     /// Whether anything is pending.
@@ -151,17 +183,6 @@ impl Store {
     /// Drops what is pending: the transaction was undone.
     pub fn discard(&mut self) {
         self.pending.clear();
-    }
-
-    /// Makes it empty, its position too: a copy that cannot be brought up to date is filled from the beginning.
-    ///
-    /// # Errors
-    /// [`Error::Disk`].
-    pub fn clear(&mut self) -> Result<(), Error> {
-        self.pending.clear();
-        self.keyspace.clear().map_err(|e| self.disk(&e))?;
-        self.position = None;
-        Ok(())
     }
 
     pub(crate) fn commit_into(&mut self, batch: &mut OwnedWriteBatch, position: Position) {
@@ -182,6 +203,7 @@ impl Store {
     ) -> Result<(), Error> {
         for (key, value) in entries {
             check_key(key)?;
+            let key = self.numbered(key);
             match value {
                 Some(value) => batch.insert(&self.keyspace, key, value),
                 None => batch.remove(&self.keyspace, key),
@@ -195,13 +217,18 @@ impl Store {
         let mut bytes = [FORM; 17];
         bytes[1..9].copy_from_slice(&position.next.to_be_bytes());
         bytes[9..].copy_from_slice(&position.at_ms.to_be_bytes());
-        batch.insert(&self.keyspace, POSITION, bytes);
+        batch.insert(&self.keyspace, self.numbered(POSITION), bytes);
         self.position = Some(position);
     }
 
     fn disk(&self, error: &fjall::Error) -> Error {
         Error::Disk(self.name.clone(), error.to_string())
     }
+}
+
+/// A key without the number in front.
+fn bare(key: &[u8]) -> &[u8] {
+    key.get(size_of::<Number>()..).unwrap_or_default()
 }
 
 fn check_key(key: &[u8]) -> Result<(), Error> {

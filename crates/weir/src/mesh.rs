@@ -355,10 +355,7 @@ impl Starting<'_> {
         config.listen = settings.enforcer_listen;
         config.static_members = true;
         config.registry_auth = auth.clone();
-        let enforcer = runtime.block_on(Enforcer::start(config)).map_err(|error| {
-            Failure::other(format!("the contract-enforcer cannot start: {}", with_setting(&error, "--enforcer-listen")))
-        })?;
-        let enforcer = self.enforcer.insert(enforcer);
+        let enforcer = config;
         let state = match &settings.router_state {
             Data::Folder(folder) => folder.clone(),
             Data::Ephemeral(parent) => {
@@ -372,11 +369,22 @@ impl Starting<'_> {
         config.listen = settings.router_listen;
         config.static_members = true;
         config.registry_auth = auth;
-        let router = runtime.block_on(Router::start(config)).map_err(|error| {
+        // Both make clients of Kafka, which takes a while each.
+        let (enforcer, router) = std::thread::scope(|scope| {
+            let enforcer = scope.spawn(|| runtime.block_on(Enforcer::start(enforcer)));
+            let router = runtime.block_on(Router::start(config));
+            (enforcer.join(), router)
+        });
+        let panicked = |_| Failure::other("the contract-enforcer panicked; this is a fault of the program");
+        let enforcer = enforcer.map_err(panicked)?.map(|enforcer| self.enforcer.insert(enforcer));
+        let router = router.map(|router| self.router.insert(router));
+        let enforcer = enforcer.map_err(|error| {
+            Failure::other(format!("the contract-enforcer cannot start: {}", with_setting(&error, "--enforcer-listen")))
+        })?;
+        let router = router.map_err(|error| {
             let text = with_setting(&error, "--router-listen").replace("--state", "--data");
             Failure::other(format!("the router cannot start: {text}"))
         })?;
-        let router = self.router.insert(router);
         let up = ready(
             "the contract-enforcer",
             self.cancelled,

@@ -58,7 +58,7 @@ pub fn restore(
             store = store.name(),
             "the local state is too old to be brought up to date, it is restored whole"
         );
-        store.clear()?;
+        folder.clear(store)?;
     }
     let end = match upto {
         Upto::Decided => decided(changelog, alive)?,
@@ -70,7 +70,7 @@ pub fn restore(
     }
     if store.position().is_some_and(|at| at.next > end) {
         tracing::warn!(store = store.name(), end, "the local state is of another changelog, it is restored whole");
-        store.clear()?;
+        folder.clear(store)?;
     }
     let from = store.position().map_or(0, |at| at.next);
     if from == end {

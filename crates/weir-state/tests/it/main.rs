@@ -120,7 +120,7 @@ proptest! {
                 prop_assert_eq!(found.then(|| value[6..].to_vec()), now.get(key).cloned());
             }
         }
-        store.clear().unwrap();
+        at.clear(&mut store).unwrap();
         prop_assert_eq!(all(&store, &[]), Map::new());
         drop((store, at));
         let (_at, store) = open(folder.path());
@@ -146,6 +146,18 @@ fn two_stores_are_written_together_and_know_nothing_of_each_other() {
         assert_eq!(all(&store, b""), Map::from([(b"k".to_vec(), value.into())]));
         assert_eq!(store.position(), Some(AT(next)));
     }
+    // One is cleared: it is empty, goes on as a new one, and the other stays.
+    at.clear(&mut at.store("one").unwrap()).unwrap();
+    let mut one = at.store("one").unwrap();
+    assert_eq!((all(&one, b""), one.position()), (Map::new(), None));
+    one.put(b"k", b"3").unwrap();
+    let mut commit = at.commit();
+    commit.add(&mut one, AT(2));
+    commit.write().unwrap();
+    drop((one, at));
+    let at = Folder::open(folder.path()).unwrap();
+    assert_eq!(all(&at.store("one").unwrap(), b""), Map::from([(b"k".to_vec(), b"3".to_vec())]));
+    assert_eq!(all(&at.store("two").unwrap(), b""), Map::from([(b"k".to_vec(), b"2".to_vec())]));
 }
 
 #[test]

@@ -10,4 +10,5 @@ mod keys;
 mod oracle;
 mod retail;
 mod sessions;
+mod sieve;
 mod streams;
