@@ -37,9 +37,10 @@ proptest! {
     #[test]
     fn whom_a_record_does_not_concern_it_tells_nothing(history in history(1)) {
         let source = relation("a", false);
-        let mut plans: Vec<_> =
-            CONDITIONS.iter().map(|c| planned(&format!("SELECT k, v FROM a WHERE {c}"), &[source.clone()])).collect();
-        plans.push(planned("SELECT k, v FROM a", &[source.clone()]));
+        let all = std::slice::from_ref(&source);
+        let plan = |c: &&str| planned(&format!("SELECT k, v FROM a WHERE {c}"), all);
+        let mut plans: Vec<_> = CONDITIONS.iter().map(plan).collect();
+        plans.push(planned("SELECT k, v FROM a", all));
         let mut tasks: Vec<_> = plans.iter().map(|plan| plan.task().unwrap()).collect();
         let mut sieve = Sieve::new(&source, &tasks.iter().map(weir_view::Task::condition).collect::<Vec<_>>()).unwrap();
         for (i, event) in history.iter().enumerate() {

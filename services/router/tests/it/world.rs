@@ -318,7 +318,8 @@ impl World {
         if stages.len() > 1 {
             self.settled(view);
         }
-        stages.iter().map(|stage| self.check_stage(view, stage)).last().unwrap()
+        let counts: Vec<usize> = stages.iter().map(|stage| self.check_stage(view, stage)).collect();
+        counts[counts.len() - 1]
     }
 
     #[track_caller]
