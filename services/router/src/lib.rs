@@ -16,6 +16,7 @@ pub mod decode;
 pub mod emit;
 pub mod incomings;
 pub mod metrics;
+pub mod parts;
 pub mod purge;
 pub mod restore;
 pub mod standby;

@@ -18,15 +18,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use weir_kafka::{Admin, Failure, Membership, MembershipOptions, Moved, TransactionError, TransactionalWriter};
 use weir_registry::Registry;
 use weir_state::{Folder, Position};
-use weir_view::{Sieve, Stage, StageInput};
+use weir_view::{Sieve, StageInput};
 
 use crate::board::{Board, TaskStatus};
 use crate::config::Config;
 use crate::incomings::{Incomings, Reading};
+use crate::parts::{Part, runnable};
 use crate::restore::{Changelog, Upto, restore};
 use crate::standby::Owned;
 use crate::task::{Step, Trouble, Working, changelog};
-use crate::views::{Set, View, Views};
+use crate::views::{View, Views};
 
 /// How long to wait for records when there is nothing else to do.
 const IDLE: Duration = Duration::from_millis(100);
@@ -158,65 +159,6 @@ fn session(shared: &Shared, worker: usize) -> Result<(), Trouble> {
     };
     session.tell_blocked();
     session.work(&admin)
-}
-
-/// A stage of a view that can run, with the number of partitions of its inputs.
-#[derive(Clone)]
-struct Part {
-    view: Arc<View>,
-    stage: usize,
-    partitions: i32,
-}
-
-/// The stages of the views whose topics are as they must be, and why the others cannot run.
-type Runnable = (Vec<Part>, BTreeMap<String, String>);
-
-fn runnable(set: &Set, admin: &Admin) -> Result<Runnable, Trouble> {
-    let there = admin.topics()?;
-    let mut parts = Vec::new();
-    let mut blocked = BTreeMap::new();
-    for view in &set.views {
-        let all: Result<Vec<i32>, String> = view.stages().iter().map(|stage| partitions(view, stage, &there)).collect();
-        match all {
-            Ok(all) => parts.extend((0..).zip(all).map(|(stage, partitions)| Part {
-                view: Arc::clone(view),
-                stage,
-                partitions,
-            })),
-            Err(reason) => drop(blocked.insert(view.id.clone(), reason)),
-        }
-    }
-    Ok((parts, blocked))
-}
-
-fn partitions(view: &View, stage: &Stage, there: &BTreeMap<String, i32>) -> Result<i32, String> {
-    let of = |topic: &str| {
-        there.get(topic).copied().ok_or_else(|| format!("topic {topic} does not exist; apply its contract or view"))
-    };
-    let mut counts = Vec::new();
-    for input in &stage.inputs {
-        counts.push((&*input.relation.topic, of(&input.relation.topic)?));
-    }
-    let Some((first, count)) = counts.first().copied() else { return Err("it reads nothing".to_owned()) };
-    if let Some((other, differs)) = counts.iter().find(|(_, n)| *n != count) {
-        return Err(format!(
-            "{first} has {count} partitions and {other} has {differs}; rows of one key would not meet, give them the same number"
-        ));
-    }
-    let mut same = vec![changelog(stage), view.quarantine()];
-    same.extend(view.late());
-    if stage.rekeyed {
-        of(&stage.output.topic)?;
-    } else {
-        same.push(stage.output.topic.clone());
-    }
-    for topic in same {
-        let has = of(&topic)?;
-        if has < count {
-            return Err(format!("topic {topic} has {has} partitions and {first} has {count}; give it as many"));
-        }
-    }
-    Ok(count)
 }
 
 struct Session<'s, 'm> {
