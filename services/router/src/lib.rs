@@ -16,6 +16,7 @@ pub mod decode;
 pub mod emit;
 pub mod incomings;
 pub mod metrics;
+pub mod owned;
 pub mod parts;
 pub mod purge;
 pub mod restore;
@@ -132,7 +133,7 @@ impl Router {
             registry: registry.clone(),
             folder,
             board: board.clone(),
-            owned: standby::Owned::default(),
+            owned: owned::Owned::default(),
             stopping: AtomicBool::new(false),
         });
         let reading = ViewReader {

@@ -3,9 +3,6 @@
 //! With the setting, a router follows the changelogs of all partitions that are not its own, round after round. A copy is
 //! a store like any other: what is missing when the partition comes is read by the same restore.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use weir_kafka::Admin;
@@ -16,32 +13,6 @@ use crate::worker::Shared;
 
 /// Time between two rounds.
 const EVERY: Duration = Duration::from_secs(2);
-
-/// Which stores the workers of this process have. One is followed by a worker or as a copy, never both.
-#[derive(Default)]
-pub struct Owned {
-    names: Mutex<BTreeSet<String>>,
-    /// Workers that wait for a store.
-    waiting: AtomicUsize,
-}
-
-impl Owned {
-    /// Takes a store for a worker, once no copy of it is being written.
-    pub fn take(&self, name: &str) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.lock().insert(name.to_owned());
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Gives it back: the worker has dropped it.
-    pub fn give_back(&self, name: &str) {
-        self.lock().remove(name);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Follows until the router ends.
 pub fn run(shared: &Shared) {
@@ -66,7 +37,7 @@ fn round(shared: &Shared) -> Result<(), Trouble> {
             if owned.contains(&name) {
                 continue;
             }
-            let alive = || !shared.is_stopping() && shared.owned.waiting.load(Ordering::Relaxed) == 0;
+            let alive = || !shared.is_stopping() && !shared.owned.is_waited_for();
             if !alive() {
                 return Ok(());
             }

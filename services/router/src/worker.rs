@@ -23,9 +23,9 @@ use weir_view::{Sieve, StageInput};
 use crate::board::{Board, TaskStatus};
 use crate::config::Config;
 use crate::incomings::{Incomings, Reading};
+use crate::owned::Owned;
 use crate::parts::{Part, runnable};
 use crate::restore::{Changelog, Upto, restore};
-use crate::standby::Owned;
 use crate::task::{Step, Trouble, Working, changelog};
 use crate::views::{View, Views};
 
