@@ -55,7 +55,7 @@ def cents(amount) -> int | None:
 
 
 def sha(text: str) -> str:
-    return hashlib.sha256((SALT + text).encode()).hexdigest()
+    return hashlib.sha256(f"{SALT}\0{text}".encode()).hexdigest()
 
 
 def per_household(t: pandas.DataFrame) -> pandas.DataFrame:

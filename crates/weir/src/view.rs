@@ -1,6 +1,6 @@
 //! `weir view`: what becomes of a view's query, the tests in its file, and the views of a cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Context;
@@ -197,7 +197,12 @@ fn status(arguments: &ViewStatus) -> Result<Exit, Failure> {
             (Some(why), ..) => format!("blocked: {why}"),
             (_, Some(why), _) => format!("refused: {why}"),
             (_, _, Some(why)) => format!("waits: {why}"),
-            _ => format!("runs on {}", count(tasks.len() as u64, "partition")),
+            _ => {
+                let of = |name: &str| tasks.iter().filter_map(|task| task.get(name)?.as_i64()).collect::<BTreeSet<_>>();
+                let stages = of("stage").len() as u64;
+                let whole = format!("runs on {}", count(of("partition").len() as u64, "partition"));
+                if stages > 1 { format!("{whole} in {}", count(stages, "stage")) } else { whole }
+            }
         };
         out.line(format_args!(
             "{:<34} {:<9} received={} emitted={} quarantined={} late={} lag={lag}  {state}",

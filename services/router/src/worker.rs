@@ -90,13 +90,14 @@ impl Shared {
 /// Runs a worker until the router stops.
 pub fn run(shared: &Shared, worker: usize) {
     let mut failures = 0u32;
+    let mut kept = None;
     while !shared.is_stopping() {
         if shared.views.number() == 0 {
             shared.pause(Duration::from_millis(10));
             continue;
         }
         let began = Instant::now();
-        match session(shared, worker) {
+        match session(shared, worker, &mut kept) {
             Ok(()) => failures = 0,
             Err(Trouble::Fatal(reason)) => return shared.board.fail(worker, reason),
             Err(trouble) => {
@@ -111,8 +112,11 @@ pub fn run(shared: &Shared, worker: usize) {
     }
 }
 
+/// A membership that goes on from one session to the next, and the topics it is of.
+type Kept = Option<(Membership, Vec<String>)>;
+
 /// One session: until the views change, something goes wrong, or the router stops.
-fn session(shared: &Shared, worker: usize) -> Result<(), Trouble> {
+fn session(shared: &Shared, worker: usize, kept: &mut Kept) -> Result<(), Trouble> {
     let config = &shared.config;
     let set = shared.views.current();
     let admin = Admin::new(&config.cluster)?;
@@ -127,12 +131,16 @@ fn session(shared: &Shared, worker: usize) -> Result<(), Trouble> {
         instance: config.static_members.then(|| name.clone()),
         session_timeout: config.session_timeout,
     };
-    let member = Membership::join(&config.cluster, &options)?;
     let stages = runnable.iter().flat_map(|part| &part.view.stages()[part.stage].inputs);
-    let mut topics: Vec<&str> = stages.map(|input| &*input.relation.topic).collect();
+    let mut topics: Vec<String> = stages.map(|input| input.relation.topic.clone()).collect();
     topics.sort_unstable();
     topics.dedup();
-    member.subscribe(&topics)?;
+    // A static member that comes anew is given what it had before (KIP-345): of other topics only one that stays hears.
+    let member = match kept.take().filter(|(_, known)| *known != topics) {
+        Some((member, _)) => member,
+        None => Membership::join(&config.cluster, &options)?,
+    };
+    member.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
     shared.board.set_waits(worker, None);
     let any_blocked = !blocked.is_empty();
     let mut session = Session {
@@ -158,7 +166,10 @@ fn session(shared: &Shared, worker: usize) -> Result<(), Trouble> {
         unfit: BTreeMap::new(),
     };
     session.tell_blocked();
-    session.work(&admin)
+    let ended = session.work(&admin);
+    drop(session);
+    *kept = ended.is_ok().then_some((member, topics));
+    ended
 }
 
 struct Session<'s, 'm> {

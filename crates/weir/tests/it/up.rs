@@ -5,16 +5,17 @@ use std::path::Path;
 use std::process::Stdio;
 
 use weir_testkit::kafka::Cluster;
-use weir_testkit::{Process, Signal, free_port};
+use weir_testkit::{Process, Signal, free_port, wait_for};
 
-use crate::command;
 use crate::world::PATIENCE;
+use crate::{command, weir};
 
-/// Runs the mesh until `end` and returns what it wrote to stdout behind `ready`.
-fn run(bootstrap: &str, arguments: &[&str], end: impl FnOnce(&mut Process)) -> String {
+/// Runs the mesh until `end`, which is told the addresses of registry and router, and returns what it wrote to stdout
+/// behind `ready`.
+fn run(bootstrap: &str, arguments: &[&str], end: impl FnOnce(&mut Process, &str, &str)) -> String {
     let contracts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
     let data = tempfile::tempdir().unwrap();
-    let (registry, enforcer) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+    let [registry, enforcer, router] = [(); 3].map(|()| format!("127.0.0.1:{}", free_port()));
     let fixed = [
         "up",
         "--headless",
@@ -25,7 +26,7 @@ fn run(bootstrap: &str, arguments: &[&str], end: impl FnOnce(&mut Process)) -> S
         "--enforcer-listen",
         &enforcer,
         "--router-listen",
-        "127.0.0.1:0",
+        &router,
         "--data",
         data.path().to_str().unwrap(),
         "--contracts",
@@ -36,7 +37,7 @@ fn run(bootstrap: &str, arguments: &[&str], end: impl FnOnce(&mut Process)) -> S
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
-    end(&mut up);
+    end(&mut up, &format!("http://{registry}"), &format!("http://{router}"));
     let status = up.wait(PATIENCE);
     assert_eq!(status.code(), Some(0));
     let mut rest = String::new();
@@ -54,7 +55,7 @@ fn figure(text: &str, name: &str) -> u64 {
 fn the_mesh_runs_in_one_process_and_drains() {
     let Some(cluster) = Cluster::start() else { return };
     let bootstrap = cluster.bootstrap();
-    let timed = run(&bootstrap, &["--rate", "300", "--broken", "0.2", "--seconds", "6"], |_| {});
+    let timed = run(&bootstrap, &["--rate", "300", "--broken", "0.2", "--seconds", "6"], |_, _, _| {});
     let [sent, received, accepted, quarantined] =
         ["sent", "received", "accepted", "quarantined"].map(|name| figure(&timed, name));
     assert!(sent > 300 && quarantined > 0, "{timed}");
@@ -63,13 +64,36 @@ fn the_mesh_runs_in_one_process_and_drains() {
     assert!(timed.contains("sales.transactions"), "{timed}");
 
     // A second start finds everything in place; Ctrl-C ends it as well as the clock does.
-    let stopped = run(&bootstrap, &["--rate", "50", "--broken", "0", "--seed", "7"], |up| up.signal(Signal::Interrupt));
+    let stopped =
+        run(&bootstrap, &["--rate", "50", "--broken", "0", "--seed", "7"], |up, _, _| up.signal(Signal::Interrupt));
     assert_eq!((figure(&stopped, "quarantined"), figure(&stopped, "unsettled")), (0, 0), "{stopped}");
     assert_eq!(figure(&stopped, "received"), figure(&stopped, "sent"), "{stopped}");
 
     // The lane that moves whole batches takes the group over where the other one left it.
-    let native = run(&bootstrap, &["--rate", "300", "--broken", "0.2", "--seconds", "4", "--lane", "native"], |_| {});
+    let native =
+        run(&bootstrap, &["--rate", "300", "--broken", "0.2", "--seconds", "4", "--lane", "native"], |_, _, _| {});
     let [sent, received, quarantined] = ["sent", "received", "quarantined"].map(|name| figure(&native, name));
     assert!(sent > 300 && quarantined > 0, "{native}");
     assert_eq!((received, figure(&native, "unsettled")), (sent, 0), "{native}");
+}
+
+/// What it reads and writes is new to the router of the mesh, which is a static member of its group.
+#[test]
+fn a_view_that_is_applied_to_a_running_mesh_runs_in_all_its_stages() {
+    let Some(cluster) = Cluster::start() else { return };
+    let bootstrap = cluster.bootstrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let view = root.join("conformance/retail/views.d/department_spend.view.yaml");
+    run(&bootstrap, &["--rate", "0"], |up, registry, router| {
+        let (contracts, view) = (root.join("contracts"), view.to_str().unwrap());
+        let to = ["--yes", "--kafka", &bootstrap, "--registry", registry];
+        let applied = weir(&[&["apply", contracts.to_str().unwrap(), view][..], &to].concat());
+        assert_eq!(applied.code, 0, "{}", applied.stderr);
+        wait_for(PATIENCE, "all stages to run", || {
+            weir(&["view", "status", "merchandising.department_spend", "--router", router])
+                .stdout
+                .contains("runs on 4 partitions in 3 stages")
+        });
+        up.signal(Signal::Interrupt);
+    });
 }
