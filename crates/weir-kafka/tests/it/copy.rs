@@ -19,8 +19,10 @@ fn every_record_arrives_once_in_order_and_unchanged() {
     let pump = lab.pump(weir_kafka::PumpConfig { workers: 2, ..lab.config("a") }, &route);
     lab.wait_until_done(&[&pump], &route);
     let counts = pump.ledger().topic(&route.source);
-    assert_eq!((counts.received, counts.accepted, counts.warned), (60_000, 54_000, 6_000), "{counts:?}");
-    assert_eq!((counts.quarantined, counts.in_flight, counts.released), (6_000, 0, 0), "{counts:?}");
+    // On a slow machine the partitions may move once; what was handed back then is received twice.
+    let received = counts.received - counts.released;
+    assert_eq!((received, counts.accepted, counts.warned), (60_000, 54_000, 6_000), "{counts:?}");
+    assert_eq!((counts.quarantined, counts.in_flight), (6_000, 0), "{counts:?}");
     wait_for(LONG, "the status to show no lag", || {
         let status = pump.status();
         status.is_ready() && status.partitions.len() == 3 && status.partitions.iter().all(|p| p.lag == Some(0))
