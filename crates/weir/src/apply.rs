@@ -133,13 +133,14 @@ impl Asked {
 }
 
 fn compare(asked: &Asked, planned: Vec<PlannedView>, kafka: &Kafka, registry: &Registry) -> Result<Vec<Step>, Failure> {
-    let generations = views::generations(&views::published(kafka)?);
+    let records = views::published(kafka)?;
+    let generations = views::generations(&records);
     let views = match generations.values().all(|generation| *generation == 1) {
         true => planned,
         // A view that was made anew has topics of its own, and so have those that read it.
         false => views::load(&asked.views, &asked.contracts, &generations)?.1,
     };
-    compare_wanted(wanted::wanted(&asked.contracts, &views)?, kafka, registry)
+    steps(wanted::wanted(&asked.contracts, &views)?, records, kafka, registry)
 }
 
 /// The steps from the cluster as it is to what is wanted.
@@ -147,7 +148,16 @@ fn compare(asked: &Asked, planned: Vec<PlannedView>, kafka: &Kafka, registry: &R
 /// # Errors
 /// [`Failure::No`] where the cluster forbids it.
 pub fn compare_wanted(wanted: Wanted, kafka: &Kafka, registry: &Registry) -> Result<Vec<Step>, Failure> {
-    let records = views::published(kafka)?;
+    steps(wanted, views::published(kafka)?, kafka, registry)
+}
+
+/// As [`compare_wanted`], with the records of the views topic.
+fn steps(
+    wanted: Wanted,
+    records: BTreeMap<String, Vec<u8>>,
+    kafka: &Kafka,
+    registry: &Registry,
+) -> Result<Vec<Step>, Failure> {
     let mut observed = observe(&wanted, kafka, registry)?;
     let version =
         |record: &Vec<u8>| ViewRecord::from_json(record).map_or_else(|_| "unreadable".to_owned(), |r| r.version);
