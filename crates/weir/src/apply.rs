@@ -235,19 +235,20 @@ fn published(kafka: &Kafka) -> Result<BTreeMap<String, Contract>, Failure> {
 enum Kind {
     /// New topics, with one request.
     Topics,
+    /// Subjects, each by itself and all at a time: a registry may write together what it is asked for together.
+    Subjects,
     /// Records of contracts and views.
     Records,
-    /// One after the other: a registry writes one thing at a time, and whoever waits in a row may wait too long.
+    /// One after the other.
     Alone,
 }
 
 fn kind(step: &Step) -> Kind {
     match step {
         Step::CreateTopic { .. } => Kind::Topics,
+        Step::SetLevel { .. } | Step::Register { .. } => Kind::Subjects,
         Step::Publish { .. } | Step::PublishView { .. } => Kind::Records,
-        Step::AddPartitions { .. } | Step::SetConfig { .. } | Step::SetLevel { .. } | Step::Register { .. } => {
-            Kind::Alone
-        }
+        Step::AddPartitions { .. } | Step::SetConfig { .. } => Kind::Alone,
     }
 }
 
@@ -272,11 +273,12 @@ pub fn perform(steps: &[Step], kafka: &Kafka, registry: &Registry) -> Result<(),
         let outcomes: Vec<Result<(), Failure>> = match kind(&some[0]) {
             Kind::Topics => of_kafka(create(some, &replays, kafka, &mut writer)),
             Kind::Records => of_kafka(write(some, &mut writer)),
-            Kind::Alone => Vec::new(),
+            Kind::Subjects => subjects(some, registry),
+            Kind::Alone => of_kafka(Ok(some.iter().map(|step| alone(step, kafka)).collect())),
         };
         let mut outcomes = outcomes.into_iter();
         for step in some {
-            let outcome = outcomes.next().unwrap_or_else(|| alone(step, kafka, registry));
+            let outcome = outcomes.next().unwrap_or_else(|| Err(Failure::other("nobody has said what became of it")));
             outcome.inspect_err(|_| {
                 let left = count((steps.len() - done) as u64, "step");
                 say(format_args!("stopped at: {step}\n{left} not done; run this again once the cause is gone"));
@@ -322,22 +324,44 @@ fn write(steps: &[Step], writer: &mut Writer) -> Result<Vec<Result<(), weir_kafk
     Ok(deliveries.into_iter().map(|delivery| delivery.result.map(drop)).collect())
 }
 
-/// Changes one topic or one subject.
-fn alone(step: &Step, kafka: &Kafka, registry: &Registry) -> Result<(), Failure> {
+/// Sets levels and registers schemas; what became of each. The steps of one subject follow each other.
+fn subjects(steps: &[Step], registry: &Registry) -> Vec<Result<(), Failure>> {
+    fn subject(step: &Step) -> Option<&str> {
+        match step {
+            Step::SetLevel { subject, .. } | Step::Register { subject, .. } => Some(subject),
+            _ => None,
+        }
+    }
+    let one = |step: &Step| match step {
+        Step::SetLevel { subject, new, .. } => registry.set_level(subject, *new),
+        Step::Register { subject, schema, .. } => registry.register(subject, schema).map(drop),
+        _ => Ok(()),
+    };
+    let all = |steps: &[Step]| steps.iter().map(one).collect::<Vec<_>>();
+    thread::scope(|scope| {
+        let hands: Vec<_> = (steps.chunk_by(|one, next| subject(one) == subject(next)))
+            .map(|steps| (steps.len(), scope.spawn(move || all(steps))))
+            .collect();
+        let joined = hands.into_iter().map(|(length, hand)| {
+            let panicked =
+                |_| (0..length).map(|_| Err(Failure::other("a thread that asks the registry panicked"))).collect();
+            hand.join().unwrap_or_else(panicked)
+        });
+        joined.flatten().collect()
+    })
+}
+
+/// Changes one topic.
+fn alone(step: &Step, kafka: &Kafka) -> Result<(), weir_kafka::Error> {
     match step {
         Step::AddPartitions { topic, new, .. } => {
-            let new = i32::try_from(*new).unwrap_or(i32::MAX);
-            kafka.admin().set_partitions(topic, new).map_err(|error| kafka.failure(error))
+            kafka.admin().set_partitions(topic, i32::try_from(*new).unwrap_or(i32::MAX))
         }
         Step::SetConfig { topic, changes } => {
             let changes = changes.iter().map(|(name, _, new)| (name.clone(), new.clone())).collect();
-            kafka.admin().alter_configs(topic, &changes).map_err(|error| kafka.failure(error))
+            kafka.admin().alter_configs(topic, &changes)
         }
-        Step::SetLevel { subject, new, .. } => registry.set_level(subject, *new),
-        Step::Register { subject, schema, .. } => registry.register(subject, schema).map(drop),
-        Step::CreateTopic { .. } | Step::Publish { .. } | Step::PublishView { .. } => {
-            Err(Failure::other(format!("nobody has said what became of: {step}")))
-        }
+        _ => Ok(()),
     }
 }
 

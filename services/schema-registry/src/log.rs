@@ -37,6 +37,8 @@ const RECONNECT: Duration = Duration::from_millis(500);
 const STEP: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
 /// Requests that may wait for the log.
 const QUEUE: usize = 1024;
+/// Requests that are written together at most.
+const TOGETHER: usize = 64;
 /// What a batch adds to the record in it, generously.
 const BATCH_OVERHEAD: usize = 512;
 /// The health condition of this module.
@@ -45,9 +47,19 @@ const CONDITION: &str = "kafka";
 type Decide = Box<dyn FnMut(&Store) -> Result<Decision<Value>, Fault> + Send>;
 type Reply<T> = oneshot::Sender<Result<T, Fault>>;
 
+/// What each of several requests is answered with.
+type Answers = Vec<Result<Value, Fault>>;
+
 enum Job {
     CatchUp(Reply<()>),
-    Write(Decide, Reply<Value>, Instant),
+    Write(Change),
+}
+
+/// A request that may change something.
+struct Change {
+    decide: Decide,
+    reply: Reply<Value>,
+    deadline: Instant,
 }
 
 /// The log as requests see it.
@@ -105,7 +117,7 @@ impl Log {
         decide: impl FnMut(&Store) -> Result<Decision<Value>, Fault> + Send + 'static,
     ) -> Result<Value, Fault> {
         let deadline = Instant::now() + self.timeout;
-        self.submit(|reply| Job::Write(Box::new(decide), reply, deadline)).await
+        self.submit(|reply| Job::Write(Change { decide: Box::new(decide), reply, deadline })).await
     }
 
     fn ready(&self) -> Result<(), Fault> {
@@ -242,17 +254,16 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             self.poll();
-            let mut readers = Vec::new();
-            for job in first.into_iter().chain(queue.try_iter()) {
+            let (mut readers, mut changes) = (Vec::new(), Vec::new());
+            for job in first.into_iter().chain(queue.try_iter().take(QUEUE)) {
                 match job {
                     Job::CatchUp(reply) => readers.push(reply),
-                    Job::Write(decide, reply, deadline) => {
-                        // A request that is given up is not written either.
-                        if !reply.is_closed() {
-                            let _ = reply.send(self.write(decide, deadline));
-                        }
-                    }
+                    Job::Write(change) => changes.push(change),
                 }
+            }
+            while !changes.is_empty() {
+                let later = changes.split_off(changes.len().min(TOGETHER));
+                self.write(std::mem::replace(&mut changes, later));
             }
             if !readers.is_empty() || self.contact.elapsed() > PROBE {
                 let done = self.catch_up(Instant::now() + self.config.request_timeout);
@@ -334,54 +345,61 @@ impl Worker {
         self.awaited.take_if(|awaited| awaited.key == key && awaited.value.as_deref() == value);
     }
 
-    fn write(&mut self, mut decide: Decide, deadline: Instant) -> Result<Value, Fault> {
+    /// Writes what several requests change in one transaction, and answers them.
+    fn write(&mut self, mut changes: Vec<Change>) {
+        // A request that is given up is not written either.
+        changes.retain(|change| !change.reply.is_closed());
+        let Some(deadline) = changes.iter().map(|change| change.deadline).max() else { return };
         let mut in_doubt = None;
         let mut attempts = 0;
-        loop {
-            let reason = match self.attempt(&mut decide, deadline, &mut in_doubt) {
-                Ok(answer) => return Ok(answer),
-                Err(Stop::Fault(fault)) => return Err(fault),
+        let answers = loop {
+            let reason = match self.attempt(&mut changes, deadline, &mut in_doubt) {
+                Ok(answers) => break answers,
+                Err(Stop::Fault(fault)) => break vec![Err(fault); changes.len()],
                 Err(Stop::Again(reason)) => reason,
             };
             attempts += 1;
             let pause = jitter(attempts);
             if Instant::now() + pause >= deadline {
                 self.awaited = None;
-                return Err(Fault::Timeout(reason));
+                break vec![Err(Fault::Timeout(reason)); changes.len()];
             }
             thread::sleep(pause);
-        }
+        };
+        changes.into_iter().zip(answers).for_each(|(change, answer)| drop(change.reply.send(answer)));
     }
 
-    fn attempt(&mut self, decide: &mut Decide, deadline: Instant, in_doubt: &mut Option<Value>) -> Result<Value, Stop> {
-        if let Some(answer) = in_doubt.take() {
+    fn attempt(
+        &mut self,
+        changes: &mut [Change],
+        deadline: Instant,
+        in_doubt: &mut Option<Answers>,
+    ) -> Result<Answers, Stop> {
+        if let Some(answers) = in_doubt.take() {
             // A transaction that ended in doubt is settled once the transactional id has a new owner.
             if let Err(stop) = self.own(deadline) {
-                *in_doubt = Some(answer);
+                *in_doubt = Some(answers);
                 return Err(stop);
             }
             if self.awaited.take().is_none() {
-                return Ok(answer);
+                return Ok(answers);
             }
         }
+        let limit = self.limit;
         // The owner's state is the log's end for certain if its commit succeeds, and for nothing else.
-        let optimistic = self.writer.as_ref().and_then(|_| self.read(&mut *decide).ok());
-        let mut decision = match optimistic.filter(|decision| !decision.records.is_empty()) {
-            Some(decision) => decision,
-            None => {
+        let optimistic = self.writer.as_ref().map(|_| self.read(|store| decide(store, changes, limit)));
+        let mut decision = match optimistic {
+            Some((decision, changing)) if changing == changes.len() => decision,
+            _ => {
                 self.catch_up(deadline)?;
-                self.read(&mut *decide)?
+                self.read(|store| decide(store, changes, limit)).0
             }
         };
         if !decision.records.is_empty() && self.writer.is_none() {
             // What was decided before owning the log counts for nothing: it only spared taking it from another
             // instance for a schema that is registered already.
             self.own(deadline)?;
-            decision = self.read(&mut *decide)?;
-        }
-        let size = decision.records.iter().map(size).max().unwrap_or_default();
-        if size > self.limit {
-            return Err(Fault::TooLarge { size, limit: self.limit }.into());
+            decision = self.read(|store| decide(store, changes, limit)).0;
         }
         if !decision.records.is_empty() {
             let (first, last) = self.transact(&decision, in_doubt)?;
@@ -410,7 +428,7 @@ impl Worker {
     }
 
     /// Writes the records of a decision, all or none; the answer are the offsets of the first and the last.
-    fn transact(&mut self, decision: &Decision<Value>, in_doubt: &mut Option<Value>) -> Result<(i64, i64), Stop> {
+    fn transact(&mut self, decision: &Decision<Answers>, in_doubt: &mut Option<Answers>) -> Result<(i64, i64), Stop> {
         let writer = self.writer.as_mut().ok_or_else(|| Stop::Again("the writer is not open".to_owned()))?;
         let error = match commit(writer, &self.config.topic, &decision.records) {
             Ok(places) => {
@@ -477,6 +495,34 @@ impl From<TransactionError> for Stop {
     fn from(error: TransactionError) -> Stop {
         Stop::Again(error.to_string())
     }
+}
+
+/// Decides on several changes, one after the other, each on what those before it leave behind. Also how many of them change anything.
+fn decide(store: &Store, changes: &mut [Change], limit: usize) -> (Decision<Answers>, usize) {
+    let (mut records, mut changing, count) = (Vec::new(), 0, changes.len());
+    let mut after: Option<Store> = None;
+    let answers = changes.iter_mut().enumerate().map(|(number, change)| {
+        if change.reply.is_closed() {
+            return Err(Fault::Timeout("the request was given up".to_owned()));
+        }
+        let decision = (change.decide)(after.as_ref().unwrap_or(store))?;
+        let size = decision.records.iter().map(size).max().unwrap_or_default();
+        if size > limit {
+            return Err(Fault::TooLarge { size, limit });
+        }
+        if !decision.records.is_empty() {
+            changing += 1;
+            if number + 1 < count {
+                let after = after.get_or_insert_with(|| store.clone());
+                // What cannot be applied here cannot be when it is read back either, where it is told.
+                decision.records.iter().for_each(|record| drop(after.apply(&record.key, record.value.as_deref())));
+            }
+        }
+        records.extend(decision.records);
+        Ok(decision.answer)
+    });
+    let answer = answers.collect();
+    (Decision { records, answer }, changing)
 }
 
 fn commit(

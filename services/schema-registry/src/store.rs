@@ -166,7 +166,7 @@ pub enum Applied {
 }
 
 /// The ids of one context.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Ids {
     /// Where each id is registered; never empty sets.
     uses: BTreeMap<u32, BTreeSet<(String, u32)>>,
@@ -177,7 +177,7 @@ struct Ids {
 }
 
 /// The registry's state.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Store {
     subjects: BTreeMap<String, BTreeMap<u32, Version>>,
     ids: BTreeMap<String, Ids>,

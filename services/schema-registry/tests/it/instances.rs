@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::support::{Registry, record, until};
+use weir_kafka::Admin;
+use weir_testkit::kafka::Cluster;
+
+use crate::support::{Registry, config, record, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_instances_never_give_one_id_to_two_schemas() {
@@ -62,6 +65,45 @@ async fn two_instances_never_give_one_id_to_two_schemas() {
             assert_eq!(answer["schema"], **schema);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_at_a_time_is_decided_one_after_the_other_and_written_together() {
+    let Some(registry) = Registry::start("together").await else { return };
+    registry.post("/subjects/first/versions", &record("First", 1)).await;
+    let registry = Arc::new(registry);
+    // Three ask for the same schema, under one subject and under another; every fourth for one that does not fit its subject.
+    let ask = |n: usize| {
+        let registry = registry.clone();
+        tokio::spawn(async move {
+            let (subject, body) = match n % 4 {
+                0 => ("first".to_owned(), json!({ "schema": r#"{"type": "fixed", "name": "First", "size": 1}"# })),
+                1 => (format!("other{n}"), record(&format!("Same{}", n / 4), 2)),
+                _ => (format!("subject{}", n / 4), record(&format!("Same{}", n / 4), 2)),
+            };
+            (n, registry.post(&format!("/subjects/{subject}/versions"), &body).await)
+        })
+    };
+    let asked: Vec<_> = (0..160).map(ask).collect();
+    let mut ids: BTreeMap<usize, u64> = BTreeMap::new();
+    for asked in asked {
+        let (n, (status, answer)) = asked.await.unwrap();
+        if n % 4 == 0 {
+            assert_eq!((status, &answer["error_code"]), (409, &json!(409)), "{answer}");
+            continue;
+        }
+        assert_eq!((status, &answer["version"]), (200, &json!(1)), "{answer}");
+        let id = answer["id"].as_u64().unwrap();
+        assert_eq!(*ids.entry(n / 4).or_insert(id), id, "one schema has one id");
+    }
+    let mut given: Vec<u64> = ids.into_values().collect();
+    given.sort_unstable();
+    assert_eq!(given, (2..=41).collect::<Vec<_>>(), "dense, and each for one schema");
+    // Each transaction leaves one marker behind its records: 81 records would have 81.
+    let kafka = config(&Cluster::shared().unwrap().bootstrap(), "together").cluster;
+    let end: i64 = Admin::new(&kafka).unwrap().offsets("together").unwrap().iter().map(|o| o.end).sum();
+    assert!((82..150).contains(&end), "{end} offsets for 81 records and their transactions");
+    Arc::try_unwrap(registry).unwrap_or_else(|_| panic!("somebody still asks")).stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
