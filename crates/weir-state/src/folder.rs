@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch};
 
+use crate::store::check_key;
 use crate::{Error, Position, Store};
 
 /// Bytes of blocks of all stores that are kept in memory.
@@ -18,6 +19,9 @@ const CACHE: u64 = 64 << 20;
 const MEMTABLE: u64 = 32 << 20;
 /// Bytes of the journal after which the stores are made to write out what it protects.
 const JOURNAL: u64 = 128 << 20;
+/// From so many entries on they are sorted and written as tables of their own, past the journal and the memory: for a few, a
+/// table would cost more.
+const BULK: usize = 5_000;
 /// Keys that are removed at once of a store that was cleared.
 const CHUNK: usize = 10_000;
 
@@ -34,6 +38,9 @@ const REMOVED: u8 = 2;
 fn book(kind: u8, rest: &[u8]) -> Vec<u8> {
     [&NAMES[..], &[kind], rest].concat()
 }
+
+/// A key of a changelog with its value; a tombstone where there is none.
+pub type Entry<'e> = (&'e [u8], Option<&'e [u8]>);
 
 /// All stores of one process, in one folder. Clones are the same folder.
 #[derive(Clone)]
@@ -149,6 +156,39 @@ impl Folder {
         Commit { batch: self.database.batch(), path: self.path.clone() }
     }
 
+    /// Writes entries that come from the changelog, in the order in which they lie there, past all pending changes: a
+    /// tombstone where there is no value. The position says up to where the changelog has been followed then. Where many
+    /// come at once, a crash in the middle can leave some of them without the position; they are the same when they come again.
+    ///
+    /// # Errors
+    /// [`Error::Key`] for a key that no store has written, before anything is; [`Error::Disk`].
+    pub fn load(&self, store: &mut Store, entries: &[Entry<'_>], position: Position) -> Result<(), Error> {
+        entries.iter().try_for_each(|(key, _)| check_key(key))?;
+        let mut commit = self.commit();
+        if entries.len() < BULK {
+            store.load_into(&mut commit.batch, entries);
+        } else {
+            self.ingest(store, entries).map_err(|e| self.disk(&e))?;
+        }
+        store.stand(&mut commit.batch, position);
+        commit.write()
+    }
+
+    fn ingest(&self, store: &Store, entries: &[Entry<'_>]) -> fjall::Result<()> {
+        let mut sorted: Vec<&Entry<'_>> = entries.iter().collect();
+        sorted.sort_by_key(|(key, _)| *key);
+        let mut tables = self.keyspace.start_ingestion()?;
+        // The sort is stable: of several entries of a key the last one holds.
+        for same in sorted.chunk_by(|(one, _), (other, _)| one == other) {
+            match same.last() {
+                Some((key, Some(value))) => tables.write(store.numbered(key), *value)?,
+                Some((key, None)) => tables.write_tombstone(store.numbered(key))?,
+                None => {}
+            }
+        }
+        tables.finish()
+    }
+
     /// Bytes it takes on the disk.
     ///
     /// # Errors
@@ -169,20 +209,6 @@ impl Commit {
     /// Adds the changes of a store, with the position in the changelog that they lead to. They are no longer pending.
     pub fn add(&mut self, store: &mut Store, position: Position) {
         store.commit_into(&mut self.batch, position);
-    }
-
-    /// Adds entries that come from the changelog, past all pending changes: a tombstone where there is no value. The
-    /// position says up to where the changelog has been followed then.
-    ///
-    /// # Errors
-    /// [`Error::Key`] for a key that no store has written.
-    pub fn load<'e>(
-        &mut self,
-        store: &mut Store,
-        entries: impl Iterator<Item = (&'e [u8], Option<&'e [u8]>)>,
-        position: Position,
-    ) -> Result<(), Error> {
-        store.load_into(&mut self.batch, entries, position)
     }
 
     /// Writes. It survives the end of the process at once, and a power failure once the system has written it out;

@@ -17,7 +17,7 @@
 mod folder;
 mod store;
 
-pub use folder::{Commit, Folder};
+pub use folder::{Commit, Entry, Folder};
 pub use store::{Position, Store};
 
 /// Why a store could not do what it was asked: a fault of the disk, never of a record.

@@ -7,7 +7,7 @@ use std::ops::Bound;
 use fjall::{Keyspace, OwnedWriteBatch};
 
 use crate::Error;
-use crate::folder::Number;
+use crate::folder::{Entry, Number};
 
 /// The most bytes of a key.
 pub(crate) const MAX_KEY: usize = 60_000;
@@ -69,7 +69,7 @@ impl Store {
         self.position = None;
     }
 
-    fn numbered(&self, key: &[u8]) -> Vec<u8> {
+    pub(crate) fn numbered(&self, key: &[u8]) -> Vec<u8> {
         [&self.number[..], key].concat()
     }
 
@@ -195,25 +195,17 @@ impl Store {
         self.stand(batch, position);
     }
 
-    pub(crate) fn load_into<'e>(
-        &mut self,
-        batch: &mut OwnedWriteBatch,
-        entries: impl Iterator<Item = (&'e [u8], Option<&'e [u8]>)>,
-        position: Position,
-    ) -> Result<(), Error> {
+    pub(crate) fn load_into(&self, batch: &mut OwnedWriteBatch, entries: &[Entry<'_>]) {
         for (key, value) in entries {
-            check_key(key)?;
             let key = self.numbered(key);
             match value {
-                Some(value) => batch.insert(&self.keyspace, key, value),
+                Some(value) => batch.insert(&self.keyspace, key, *value),
                 None => batch.remove(&self.keyspace, key),
             }
         }
-        self.stand(batch, position);
-        Ok(())
     }
 
-    fn stand(&mut self, batch: &mut OwnedWriteBatch, position: Position) {
+    pub(crate) fn stand(&mut self, batch: &mut OwnedWriteBatch, position: Position) {
         let mut bytes = [FORM; 17];
         bytes[1..9].copy_from_slice(&position.next.to_be_bytes());
         bytes[9..].copy_from_slice(&position.at_ms.to_be_bytes());
@@ -231,7 +223,7 @@ fn bare(key: &[u8]) -> &[u8] {
     key.get(size_of::<Number>()..).unwrap_or_default()
 }
 
-fn check_key(key: &[u8]) -> Result<(), Error> {
+pub(crate) fn check_key(key: &[u8]) -> Result<(), Error> {
     match key {
         [] | [0xFF, ..] => Err(Error::Key(key.len())),
         _ if key.len() > MAX_KEY => Err(Error::Key(key.len())),

@@ -1,14 +1,23 @@
 //! Brings a local store up to the end of its changelog.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use weir_kafka::{Admin, ClusterConfig, Error, Read, ReadOptions, Reader, Record, Start, Until};
-use weir_state::{Folder, Position, Store};
+use weir_state::{Entry, Folder, Position, Store};
 
 use crate::task::Trouble;
 
-/// Entries of a changelog written to the store at once.
-const CHUNK: usize = 10_000;
+/// Entries of a changelog written to the store at once, and bytes of them.
+const CHUNK: usize = 250_000;
+const CHUNK_BYTES: usize = 16 << 20;
+/// Changelogs that are followed at a time.
+const HANDS: usize = 4;
+/// How often somebody is told that this goes on.
+const BEAT: Duration = Duration::from_millis(50);
 /// How long the cluster may be silent in the middle.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How old a copy may be. `weir apply` has changelogs keep tombstones for 7 days; what was deleted longer ago than that
@@ -34,6 +43,64 @@ pub enum Upto {
     Decided,
     /// To the first transaction that is not decided: for a copy, while another one writes.
     Stable,
+}
+
+/// A store of a task with the changelog that it is brought up to date with.
+pub struct Behind {
+    /// The store.
+    pub store: Store,
+    /// The topic of its changelog.
+    pub topic: String,
+    /// The partition of it.
+    pub partition: i32,
+    /// How many entries that took.
+    pub restored: u64,
+}
+
+/// Brings the stores of tasks to the ends of their changelogs, several at a time. `alive` is called all the while, and ends it
+/// with `false`.
+///
+/// # Errors
+/// As of [`restore`], the first there is.
+pub fn restore_all(
+    admin: &Admin,
+    cluster: &ClusterConfig,
+    folder: &Folder,
+    stores: &mut [Behind],
+    alive: &dyn Fn() -> bool,
+) -> Result<(), Trouble> {
+    let hands = stores.len().min(HANDS);
+    let (left, going) = (Mutex::new(stores.iter_mut()), AtomicBool::new(true));
+    let (done, doing) = channel();
+    let hand = || {
+        let goes = || going.load(Ordering::Relaxed);
+        loop {
+            let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(Behind { store, topic, partition, restored }) = next else { return Ok(()) };
+            let changelog = Changelog { admin, cluster, topic, partition: *partition };
+            *restored = restore(&changelog, folder, store, Upto::Decided, &goes)?;
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..hands {
+            let done = done.clone();
+            // Whoever waits for this has gone when it cannot be sent.
+            scope.spawn(move || drop(done.send(hand())));
+        }
+        drop(done);
+        let mut outcome = Ok(());
+        loop {
+            match doing.recv_timeout(BEAT) {
+                Ok(result) => {
+                    going.fetch_and(result.is_ok(), Ordering::Relaxed);
+                    outcome = outcome.and(result);
+                }
+                Err(RecvTimeoutError::Timeout) if !alive() => going.store(false, Ordering::Relaxed),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return outcome,
+            }
+        }
+    })
 }
 
 /// Follows the changelog from where the store stands to its end. Returns how many entries that took.
@@ -85,6 +152,7 @@ pub fn restore(
     let mut reader = Reader::open(changelog.cluster, topic, options)?;
     let mut restored = 0;
     let mut chunk: Vec<Record> = Vec::new();
+    let mut bytes = 0;
     let mut heard = Instant::now();
     loop {
         let read = reader.next(Duration::from_millis(500))?;
@@ -92,6 +160,7 @@ pub fn restore(
         match read {
             Read::Record(record) => {
                 heard = Instant::now();
+                bytes += record.key.as_ref().map_or(0, Vec::len) + record.value.as_ref().map_or(0, Vec::len);
                 chunk.push(record);
             }
             Read::CaughtUp => {}
@@ -103,24 +172,23 @@ pub fn restore(
             }
             Read::Idle => {}
         }
-        if (chunk.is_empty() || chunk.len() >= CHUNK) && !alive() {
+        let full = chunk.len() >= CHUNK || bytes >= CHUNK_BYTES;
+        if (chunk.is_empty() || full) && !alive() {
             return Err(Trouble::State("stopping".to_owned()));
         }
-        if chunk.len() >= CHUNK || (done && !chunk.is_empty()) {
+        if full || (done && !chunk.is_empty()) {
             let next = chunk.last().map_or(0, |record| record.offset + 1);
-            let entries = chunk.iter().filter_map(|r| Some((r.key.as_deref()?, r.value.as_deref())));
-            let mut commit = folder.commit();
-            commit.load(store, entries, Position { next, at_ms: now })?;
-            commit.write()?;
+            let entries: Vec<Entry<'_>> =
+                chunk.iter().filter_map(|record| Some((record.key.as_deref()?, record.value.as_deref()))).collect();
+            folder.load(store, &entries, Position { next, at_ms: now })?;
             restored += chunk.len() as u64;
             chunk.clear();
+            bytes = 0;
         }
         if done {
             // Behind the last entry there may be markers: the next time nothing needs to be read for them.
             if store.position().is_some_and(|at| at.next < end) {
-                let mut commit = folder.commit();
-                commit.load(store, std::iter::empty(), Position { next: end, at_ms: now })?;
-                commit.write()?;
+                folder.load(store, &[], Position { next: end, at_ms: now })?;
             }
             return Ok(restored);
         }
@@ -138,6 +206,6 @@ fn decided(changelog: &Changelog<'_>, alive: &dyn Fn() -> bool) -> Result<i64, T
         if !alive() {
             return Err(Trouble::State("stopping".to_owned()));
         }
-        std::thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(10));
     }
 }

@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::incomings::{Incomings, Reading};
 use crate::owned::Owned;
 use crate::parts::{Part, runnable};
-use crate::restore::{Changelog, Upto, restore};
+use crate::restore::{Behind, restore_all};
 use crate::task::{Step, Trouble, Working, changelog};
 use crate::views::{View, Views};
 
@@ -367,23 +367,23 @@ impl<'m> Session<'_, 'm> {
         }
         tracing::info!(worker = self.worker, partitions = list.len(), tasks = wanted.len(), "partitions assigned");
         self.unfit.clear();
-        for (view, number, stage, partition) in wanted {
-            if self.shared.is_stopping() {
-                break;
-            }
-            let changelog = changelog(stage);
-            let name = format!("{}.{changelog}-{partition}", self.cluster);
+        let mut behind = Vec::new();
+        for (_, _, stage, partition) in &wanted {
+            let topic = changelog(stage);
+            let name = format!("{}.{topic}-{partition}", self.cluster);
             self.shared.owned.take(&name);
-            let mut store = self.shared.folder.store(&name)?;
+            let store = self.shared.folder.store(&name)?;
             self.stores.push(name);
-            self.shared.board.set_waits(self.worker, Some(format!("state of view {} is being restored", view.id)));
-            let at = Changelog { admin, cluster: &self.shared.config.cluster, topic: &changelog, partition };
-            let alive = || {
-                // Nothing is assigned yet, so that this only tells the group that the member lives.
-                drop(self.member.poll(Duration::ZERO));
-                !self.shared.is_stopping()
-            };
-            let restored = restore(&at, &self.shared.folder, &mut store, Upto::Decided, &alive)?;
+            behind.push(Behind { store, topic, partition: *partition, restored: 0 });
+        }
+        self.shared.board.set_waits(self.worker, Some("state is being restored".to_owned()));
+        let alive = || {
+            // Nothing is assigned yet, so that this only tells the group that the member lives.
+            drop(self.member.poll(Duration::ZERO));
+            !self.shared.is_stopping()
+        };
+        restore_all(admin, &self.shared.config.cluster, &self.shared.folder, &mut behind, &alive)?;
+        for ((view, number, stage, partition), Behind { store, restored, .. }) in wanted.into_iter().zip(behind) {
             if restored > 0 {
                 tracing::info!(view = view.id, partition, entries = restored, "state restored");
                 self.shared.board.add_restored(&view.id, restored);

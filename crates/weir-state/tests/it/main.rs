@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use proptest::prelude::*;
-use weir_state::{Error, Folder, Position, Store};
+use weir_state::{Entry, Error, Folder, Position, Store};
 
 const AT: fn(i64) -> Position = |next| Position { next, at_ms: 1_000 + next };
 
@@ -18,7 +18,8 @@ enum Step {
     Discard,
     /// The process ends without a word and starts again.
     Crash,
-    Load(Vec<(Vec<u8>, Option<Vec<u8>>)>),
+    /// The entries, so often one after the other: many are written in another way than few.
+    Load(Vec<(Vec<u8>, Option<Vec<u8>>)>, usize),
 }
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -46,7 +47,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Commit),
         1 => Just(Step::Discard),
         1 => Just(Step::Crash),
-        1 => prop::collection::vec((key(), prop::option::of(value())), 0..4).prop_map(Step::Load),
+        1 => prop::collection::vec((key(), prop::option::of(value())), 0..4)
+            .prop_flat_map(|entries| (Just(entries), prop_oneof![Just(1_usize), Just(5_000)]))
+            .prop_map(|(entries, times)| Step::Load(entries, times)),
     ]
 }
 
@@ -99,13 +102,12 @@ proptest! {
                     (at, store) = open(folder.path());
                     now = committed.clone();
                 }
-                Step::Load(entries) => {
+                Step::Load(entries, times) => {
                     store.discard();
                     next += 1;
-                    let mut commit = at.commit();
-                    let shown = entries.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
-                    commit.load(&mut store, shown, AT(next)).unwrap();
-                    commit.write().unwrap();
+                    let shown: Vec<Entry<'_>> =
+                        entries.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).collect();
+                    at.load(&mut store, &shown.repeat(times), AT(next)).unwrap();
                     entries.iter().for_each(|(key, value)| set(&mut committed, key, value.as_deref()));
                     now = committed.clone();
                 }
@@ -191,7 +193,7 @@ fn what_cannot_be_is_refused() {
     let mut store = at.store("s").unwrap();
     for key in [&[][..], &[0xFF], &[0xFF, b'p'], &[1; 60_001]] {
         assert!(matches!(store.put(key, b""), Err(Error::Key(_))));
-        assert!(matches!(at.commit().load(&mut store, [(key, None)].into_iter(), AT(1)), Err(Error::Key(_))));
+        assert!(matches!(at.load(&mut store, &[(key, None)], AT(1)), Err(Error::Key(_))));
     }
     store.put(&[1; 60_000], b"").unwrap();
     let file = folder.path().join("no folder");
