@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use fjall::{Keyspace, OwnedWriteBatch};
+use fjall::{Keyspace, OwnedWriteBatch, Slice};
 
 use crate::Error;
 use crate::folder::{Entry, Number};
@@ -35,7 +35,8 @@ pub struct Store {
     keyspace: Keyspace,
     /// What stands in front of its keys there, and here.
     number: Number,
-    pending: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// In the form in which the disk takes them: a short key lies in its place, and nothing is copied when it is committed.
+    pending: BTreeMap<Slice, Option<Slice>>,
     position: Option<Position>,
     /// Room for a key with its number.
     key: RefCell<Vec<u8>>,
@@ -87,7 +88,7 @@ impl Store {
         whole.clear();
         whole.extend_from_slice(&self.number);
         whole.extend_from_slice(key);
-        if let Some(pending) = self.pending.get(&*whole) {
+        if let Some(pending) = self.pending.get(whole.as_slice()) {
             value.extend_from_slice(pending.as_deref().unwrap_or_default());
             return Ok(pending.is_some());
         }
@@ -118,15 +119,7 @@ impl Store {
         whole.clear();
         whole.extend_from_slice(&self.number);
         whole.extend_from_slice(key);
-        match self.pending.get_mut(whole) {
-            // The room of the value before is used again: a key that is hot changes many times in a transaction.
-            Some(Some(known)) if value.is_some() => {
-                known.clear();
-                known.extend_from_slice(value.unwrap_or_default());
-            }
-            Some(known) => *known = value.map(<[u8]>::to_vec),
-            None => drop(self.pending.insert(whole.clone(), value.map(<[u8]>::to_vec))),
-        }
+        self.pending.insert(Slice::from(&**whole), value.map(Slice::from));
         Ok(())
     }
 

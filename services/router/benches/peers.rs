@@ -104,9 +104,13 @@ fn main() {
     if wanted("fifty") {
         bench.fifty();
     }
-    if wanted("join") {
+    if wanted("join") || wanted("restore") {
         bench.sides();
+    }
+    if wanted("join") {
         bench.compare("join", JOIN, "bench.joined", 2 * KEYS, KEYS, &[("tuned", ">=3"), ("shipped", ">=8")]);
+    }
+    if wanted("restore") {
         bench.restore();
     }
 }

@@ -48,6 +48,9 @@ pub struct Reading {
     ready: VecDeque<Ready>,
     /// The number of the first of them.
     first: u64,
+    /// The numbers of the records that concern each of the tasks that ask something of a record, so that a task goes from one to
+    /// the next and does not look at those between.
+    concerned: Vec<VecDeque<u64>>,
 }
 
 /// What a record is to all that read it alike.
@@ -57,8 +60,6 @@ pub struct Ready {
     pub time: i64,
     /// Its value.
     pub value: Value,
-    /// The bits of the tasks that it concerns.
-    pub concerns: u64,
     /// Whether it has headers.
     pub headers: bool,
 }
@@ -88,6 +89,7 @@ impl Reading {
             sieve: None,
             ready: VecDeque::new(),
             first: 0,
+            concerned: Vec::new(),
         }
     }
 
@@ -103,6 +105,16 @@ impl Reading {
     /// Sets what its tasks ask of a record, the n-th of which has the n-th bit.
     pub fn ask(&mut self, conditions: &[Option<&Condition>]) {
         self.sieve = Sieve::new(&self.relation, conditions);
+        self.concerned = vec![VecDeque::new(); conditions.len()];
+    }
+
+    /// The number of the first record from `number` on, of those that were read, that concerns a task; the number behind the last one
+    /// that was read if none does.
+    pub fn concerns(&mut self, task: usize, number: u64) -> u64 {
+        let end = self.first + self.ready.len() as u64;
+        let Some(numbers) = self.concerned.get_mut(task) else { return number };
+        while numbers.pop_front_if(|known| *known < number).is_some() {}
+        numbers.front().copied().unwrap_or(end)
     }
 
     /// What was found of the record of that number, if it was read.
@@ -110,7 +122,7 @@ impl Reading {
         self.ready.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
     }
 
-    fn read(&mut self, record: &Incoming<'_>) -> Result<Ready, String> {
+    fn read(&mut self, record: &Incoming<'_>, number: u64) -> Result<Ready, String> {
         let mut headers: Vec<Header<'_>> = Vec::new();
         record.visit_headers(|header| headers.push(header));
         let own = record.timestamp().millis().unwrap_or(0);
@@ -124,7 +136,8 @@ impl Reading {
                 Decoded::Wait(reason) => return Err(reason),
             },
         };
-        let mut ready = Ready { time: own, value, concerns: u64::MAX, headers: !headers.is_empty() };
+        let mut ready = Ready { time: own, value, headers: !headers.is_empty() };
+        let mut concerns = u64::MAX;
         if let Some(sieve) = &mut self.sieve {
             let shown = Record {
                 key: record.key(),
@@ -135,7 +148,12 @@ impl Reading {
                 headers: &headers,
             };
             let looked = sieve.look(&shown);
-            (ready.time, ready.concerns) = (looked.time.unwrap_or(own), looked.concerns);
+            (ready.time, concerns) = (looked.time.unwrap_or(own), looked.concerns);
+        }
+        concerns &= u64::MAX >> (Sieve::MOST - self.concerned.len().clamp(1, Sieve::MOST));
+        while let Some(numbers) = self.concerned.get_mut(concerns.trailing_zeros() as usize) {
+            numbers.push_back(number);
+            concerns &= concerns - 1;
         }
         Ok(ready)
     }
@@ -174,7 +192,7 @@ impl Incomings<'_> {
             }
             let at = usize::try_from(next.saturating_sub(self.first)).unwrap_or(usize::MAX);
             let Some(record) = self.buffer.get(at) else { return Ok(false) };
-            let ready = reading.read(record)?;
+            let ready = reading.read(record, next)?;
             reading.ready.push_back(ready);
         }
     }

@@ -37,6 +37,15 @@ pub struct Cursor {
     empty_since: Option<Instant>,
 }
 
+impl Cursor {
+    /// Passes over what this task had already, because another one stands further back.
+    fn pass(&mut self, source: &Incomings<'_>) {
+        while source.get(self.at).is_some_and(|record| record.offset() < self.next) {
+            self.at += 1;
+        }
+    }
+}
+
 /// Why all that is open has to be undone and taken up again from what is committed.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
@@ -115,8 +124,8 @@ pub struct Working {
     /// Whether each input counts as received: what comes from a stage before, or was read by one, does not.
     counted: Vec<bool>,
     task: Task,
-    /// Its bit among those that a record may concern, where it has one.
-    pub bit: Option<u64>,
+    /// Its number among the tasks that ask something of a record, where it is one.
+    pub number: Option<usize>,
     checker: Option<Checker>,
     heads: Vec<Head>,
     value: Vec<u8>,
@@ -184,7 +193,7 @@ impl Working {
             late: view.late(),
             counted: stage.inputs.iter().enumerate().map(counted).collect(),
             task: stage.task().map_err(|e| e.to_string())?,
-            bit: None,
+            number: None,
             checker: view.contract.as_ref().filter(|_| last).map(|object| Checker::new(object, view)).transpose()?,
             heads: Vec::new(),
             value: Vec::new(),
@@ -204,27 +213,19 @@ impl Working {
     }
 
     /// Passes over the records that do not concern it, `most` of them at a time. How many there were.
-    pub fn skip(&mut self, sources: &mut [Incomings<'_>], most: usize) -> usize {
-        let (Some(bit), [cursor]) = (self.bit, &mut self.cursors[..]) else { return 0 };
+    pub fn skip(&mut self, sources: &mut [Incomings<'_>], most: u64) -> u64 {
+        let (Some(number), [cursor]) = (self.number, &mut self.cursors[..]) else { return 0 };
         let source = &mut sources[cursor.source];
-        let mut skipped = 0;
-        while skipped < most {
-            // What is missing outside is for the step to say.
-            let Ok(true) = source.read_to(cursor.reading, cursor.at) else { break };
-            let ready = source.readings[cursor.reading].get(cursor.at);
-            let (Some(record), Some(ready)) = (source.get(cursor.at), ready) else { break };
-            if record.offset() >= cursor.next {
-                if ready.concerns & bit != 0 {
-                    break;
-                }
-                cursor.next = record.offset() + 1;
-                self.counts.received += u64::from(self.counted[0]);
-                skipped += 1;
-            }
-            cursor.at += 1;
-        }
-        if skipped > 0 {
+        cursor.pass(source);
+        // What is missing outside is for the step to say; what was read before it counts.
+        drop(source.read_to(cursor.reading, cursor.at + most - 1));
+        let to = source.readings[cursor.reading].concerns(number, cursor.at).min(cursor.at + most);
+        let skipped = to.saturating_sub(cursor.at);
+        if let Some(last) = to.checked_sub(1).filter(|_| skipped > 0).and_then(|last| source.get(last)) {
+            cursor.next = last.offset() + 1;
+            cursor.at = to;
             cursor.time = None;
+            self.counts.received += skipped * u64::from(self.counted[0]);
             self.touched = true;
         }
         skipped
@@ -317,10 +318,7 @@ impl Working {
     pub fn choose(&mut self, sources: &mut [Incomings<'_>], max_idle: Duration) -> Result<Option<usize>, String> {
         for cursor in &mut self.cursors {
             let source = &mut sources[cursor.source];
-            // Another task stands further back: what this one had already is not for it.
-            while source.get(cursor.at).is_some_and(|record| record.offset() < cursor.next) {
-                cursor.at += 1;
-            }
+            cursor.pass(source);
             if cursor.time.is_some() {
                 continue;
             }

@@ -38,7 +38,7 @@ const READ: usize = 2_000;
 /// Records a task processes before the next one has its turn.
 const TURN: usize = 2_000;
 /// Records that do not concern a task which it passes over at once.
-const SKIP: usize = 500;
+const SKIP: u64 = 500;
 /// Records written after which a transaction is committed.
 const FULL: usize = 200_000;
 /// Records and bytes of one partition that wait in memory before the client is told to stop.
@@ -438,7 +438,7 @@ impl<'m> Session<'_, 'm> {
                 for task in &mut self.tasks {
                     let of = task.cursors.first().is_some_and(|c| (c.source, c.reading) == (place, index));
                     if of && conditions.len() < Sieve::MOST && task.condition().is_some() {
-                        task.bit = Some(1 << conditions.len());
+                        task.number = Some(conditions.len());
                         conditions.push(task.condition().cloned());
                     }
                 }
