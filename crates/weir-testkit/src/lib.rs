@@ -5,6 +5,7 @@
 //! stream is an independent opinion. Its functions panic with what went wrong: the test is their error handling.
 
 pub mod certificates;
+mod http;
 pub mod kafka;
 pub mod ledger;
 mod ports;
@@ -13,6 +14,7 @@ pub mod proxy;
 mod skip;
 mod wait;
 
+pub use http::http;
 pub use ports::free_port;
 pub use process::{Process, Signal};
 pub use skip::{absent, python, skipped};

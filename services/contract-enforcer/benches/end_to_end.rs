@@ -6,8 +6,6 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement")]
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -16,7 +14,7 @@ use serde_json::json;
 use weir_avro::{JsonForm, Schema};
 use weir_kafka::{Admin, ClusterConfig, NewTopic, Outgoing, Writer};
 use weir_testkit::kafka::Cluster;
-use weir_testkit::{Process, free_port, wait_for};
+use weir_testkit::{Process, free_port, http, wait_for};
 
 const EVENTS: u64 = 2_000_000;
 const PARTITIONS: i32 = 4;
@@ -39,7 +37,7 @@ fn main() {
     registry.args(["--kafka", &cluster.bootstrap(), "--listen", &format!("127.0.0.1:{registry_port}")]);
     let _registry = Process::spawn(&mut registry).unwrap();
     wait_for(Duration::from_secs(30), "the registry", || {
-        request(registry_port, "GET", "/subjects", "").is_some_and(|(code, _)| code == 200)
+        http(registry_port, "GET", "/subjects", "").is_some_and(|(code, _)| code == 200)
     });
 
     if !std::env::args().any(|a| a == "memory") {
@@ -125,7 +123,7 @@ fn memory(cluster: &Cluster, kafka: &ClusterConfig, admin: &Admin, registry_port
     let process = Process::spawn(&mut command).unwrap();
     let done = || (0..CONTRACTS).filter(|i| end(admin, &format!("shop{i}.orders")) > 0).count();
     wait_for(Duration::from_secs(180), "an event of every contract to be judged", || done() == CONTRACTS);
-    let megabytes = resident(process.id());
+    let megabytes = process.resident();
     println!("resident memory with {CONTRACTS} contracts, one event of each judged: {megabytes:.1} MB");
     println!("bench enforcer_memory_1000_contracts_vs_64MB ratio={:.3} goal=<=1", megabytes / 64.0);
 }
@@ -163,23 +161,9 @@ fn watch(admin: &Admin, command: &mut Command, topic: &str) -> Watched {
     }
     let (from, already) = first.unwrap();
     let seconds = from.elapsed().as_secs_f64() * EVENTS as f64 / (EVENTS as i64 - already).max(1) as f64;
-    let (cpu, megabytes) = (cpu_seconds(process.id()), resident(process.id()));
+    let (cpu, megabytes) = (process.cpu_seconds(), process.resident());
     process.terminate(Duration::from_secs(30));
     Watched { seconds, cpu, megabytes }
-}
-
-/// User and system time of a process (proc(5): fields 14 and 15 of stat, in hundredths of a second).
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
-}
-
-/// Resident memory of a process in MB (proc(5)).
-fn resident(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1000.0
 }
 
 fn end(admin: &Admin, topic: &str) -> i64 {
@@ -198,7 +182,7 @@ fn enforcer(cluster: &Cluster, registry_port: u16, contracts: &str, group: &str)
 fn publish(writer: &mut Writer, registry_port: u16, topic: &str, product: &str, contract: &str) -> Vec<u8> {
     let text = fixture("Order.avsc");
     let body = json!({ "schema": text }).to_string();
-    let (code, answer) = request(registry_port, "POST", "/subjects/shop.orders-value/versions", &body).unwrap();
+    let (code, answer) = http(registry_port, "POST", "/subjects/shop.orders-value/versions", &body).unwrap();
     assert_eq!(code, 200, "{answer}");
     let id = serde_json::from_str::<serde_json::Value>(&answer).unwrap()["id"].as_u64().unwrap() as u32;
     let record = json!({ "form": 1, "id": product, "version": "1.0.0", "contract": contract,
@@ -242,14 +226,4 @@ fn program(name: &str) -> PathBuf {
     let path = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join(name);
     assert!(path.exists(), "{name} is not built; run make bench");
     path
-}
-
-fn request(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    let length = body.len();
-    write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }

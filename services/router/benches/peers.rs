@@ -2,13 +2,11 @@
 //! fifty views over one source against one, the restore of a state, and its memory. Programs are watched alike, from
 //! outside: client CPU is that of the whole process, and the clock runs from the first committed output to the last.
 //!
-//! Run by `make bench`, which builds the programs and the peer first. An argument (filter, join, window, fifty) chooses a
+//! Run by `make bench`, which builds the programs and the peer first. An argument (filter, window, fifty, join, restore) chooses a
 //! part.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement")]
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -19,7 +17,7 @@ use tempfile::TempDir;
 use weir_avro::{FieldPath, JsonForm, Schema};
 use weir_kafka::{Admin, ClusterConfig, NewTopic, Outgoing, Writer};
 use weir_testkit::kafka::{Cluster, Kind};
-use weir_testkit::{Process, free_port, wait_for};
+use weir_testkit::{Process, free_port, http, wait_for};
 use weir_view::{Relation, ViewRecord, plan_all, read};
 
 const PARTITIONS: i32 = 4;
@@ -65,7 +63,7 @@ fn main() {
     command.args(["--kafka", &cluster.bootstrap(), "--listen", &format!("127.0.0.1:{registry}")]);
     let _process = Process::spawn(&mut command).unwrap();
     wait_for(Duration::from_secs(30), "the registry", || {
-        request(registry, "GET", "/subjects", "").is_some_and(|(code, _)| code == 200)
+        http(registry, "GET", "/subjects", "").is_some_and(|(code, _)| code == 200)
     });
     let order_id = register(registry, "bench.orders", &schema("Order.avsc"));
     let side_id = register(registry, "bench.left", &schema("Side.avsc"));
@@ -167,7 +165,7 @@ impl Bench {
     }
 
     /// Publishes a view under a name of its own in a views topic of its own; the topic of the views and its output.
-    fn view(&self, sql: &str, copies: u32) -> (String, Vec<String>) {
+    fn view(&self, sql: impl Fn(u32) -> String, copies: u32) -> (String, Vec<String>) {
         let run = self.runs.get();
         self.runs.set(run + 1);
         let views = format!("bench.views{run}");
@@ -175,7 +173,7 @@ impl Bench {
         let mut writer = Writer::open(&self.kafka, 10).unwrap();
         let mut outputs = Vec::new();
         for copy in 0..copies {
-            let id = format!("bench.view{run}x{copy}");
+            let (id, sql) = (format!("bench.view{run}x{copy}"), sql(copy));
             let text = format!(
                 "id: {id}\nversion: 1.0.0\nteam: bench\nsql: |\n  {sql}\nmasks: {{ salt: bench }}\nallow: [bench.orders.customer_id]\n"
             );
@@ -217,7 +215,7 @@ impl Bench {
         let mut speed = cpu.clone();
         for round in 0..ROUNDS {
             let state = TempDir::new().unwrap();
-            let (views, topics) = self.view(sql, 1);
+            let (views, topics) = self.view(|_| sql.to_owned(), 1);
             let ours = self.watch(&mut self.router(&views, state.path(), free_port()), &topics, outputs);
             let mut told = format!("{name}, round {round}: router {}", ours.told(records));
             for (i, (stores, _)) in peers.iter().enumerate() {
@@ -254,7 +252,12 @@ impl Bench {
         for _ in 0..ROUNDS {
             let run = |copies| {
                 let state = TempDir::new().unwrap();
-                let (views, topics) = self.view("SELECT order_id, cents FROM bench.orders WHERE cents >= 9900", copies);
+                // Each view takes another hundredth.
+                let sql = |copy| {
+                    let from = copy * 200;
+                    format!("SELECT order_id, cents FROM bench.orders WHERE cents >= {from} AND cents < {}", from + 100)
+                };
+                let (views, topics) = self.view(sql, copies);
                 let outputs = ORDERS / 100 * u64::from(copies);
                 self.watch(&mut self.router(&views, state.path(), free_port()), &topics, outputs)
             };
@@ -268,7 +271,7 @@ impl Bench {
     /// A router that finds no local state.
     fn restore(&self) {
         let state = TempDir::new().unwrap();
-        let (views, topics) = self.view(JOIN, 1);
+        let (views, topics) = self.view(|_| JOIN.to_owned(), 1);
         let first = self.watch(&mut self.router(&views, state.path(), free_port()), &topics, KEYS);
         println!("resident memory with {KEYS} keys of two sides: {:.0} MB", first.megabytes);
         let lost = TempDir::new().unwrap();
@@ -276,7 +279,7 @@ impl Bench {
         let began = Instant::now();
         let process = Process::spawn(&mut self.router(&views, lost.path(), port)).unwrap();
         let restored = || {
-            let views: Value = serde_json::from_str(&request(port, "GET", "/views", "")?.1).ok()?;
+            let views: Value = serde_json::from_str(&http(port, "GET", "/views", "")?.1).ok()?;
             let tasks = views[0]["tasks"].as_array()?.len();
             (tasks == PARTITIONS as usize).then(|| views[0]["total"]["restored"].as_u64()).flatten()
         };
@@ -290,7 +293,7 @@ impl Bench {
         println!(
             "{} entries of {KEYS} keys restored in {seconds:.2} s from the start of the process, {:.0} MB",
             count.unwrap(),
-            resident(process.id())
+            process.resident()
         );
         println!("bench router_restore_keys_per_second_vs_500k ratio={:.2} goal=>=1", rate / 500_000.0);
     }
@@ -319,7 +322,7 @@ impl Bench {
             if now != grown {
                 (grown, quiet) = (now, Instant::now());
                 let seconds = first.map_or(0.0, |from: Instant| from.elapsed().as_secs_f64());
-                done = Some((seconds, cpu_seconds(process.id()), resident(process.id())));
+                done = Some((seconds, process.cpu_seconds(), process.resident()));
             }
             if grown >= outputs as i64 && quiet.elapsed() > Duration::from_secs(1) {
                 break;
@@ -351,20 +354,6 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
-/// User and system time of a process (proc(5): fields 14 and 15 of stat, in hundredths of a second).
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
-}
-
-/// Resident memory of a process in MB (proc(5)).
-fn resident(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1000.0
-}
-
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
@@ -375,7 +364,7 @@ fn schema(name: &str) -> String {
 
 fn register(port: u16, topic: &str, schema: &str) -> u32 {
     let body = json!({ "schema": schema }).to_string();
-    let (code, answer) = request(port, "POST", &format!("/subjects/{topic}-value/versions"), &body).unwrap();
+    let (code, answer) = http(port, "POST", &format!("/subjects/{topic}-value/versions"), &body).unwrap();
     assert_eq!(code, 200, "{answer}");
     serde_json::from_str::<Value>(&answer).unwrap()["id"].as_u64().unwrap() as u32
 }
@@ -385,14 +374,4 @@ fn program(name: &str) -> PathBuf {
     let path = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join(name);
     assert!(path.exists(), "{name} is not built; run make bench");
     path
-}
-
-fn request(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    let length = body.len();
-    write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }

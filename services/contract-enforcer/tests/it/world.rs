@@ -1,8 +1,6 @@
 //! A small mesh of processes for one test, and what is needed to look at it from outside.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -14,7 +12,7 @@ use weir_avro::{JsonForm, Schema};
 use weir_kafka::{Admin, ClusterConfig, NewTopic, Outgoing, Read, ReadOptions, Reader, Writer};
 use weir_testkit::kafka::Cluster;
 use weir_testkit::ledger::{Acked, Id, Ledger, Received, Record};
-use weir_testkit::{Process, free_port, wait_for};
+use weir_testkit::{Process, free_port, http, wait_for};
 
 pub const TOPIC: &str = "shop.orders";
 pub const LANDING: &str = "shop.orders.landing";
@@ -286,21 +284,4 @@ pub fn sum(page: &str, name: &str) -> u64 {
 
 fn get(port: u16, path: &str) -> Option<(u16, String)> {
     http(port, "GET", path, "")
-}
-
-/// One HTTP/1.0 exchange, so that the tests need no client library.
-pub fn http(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(SECONDS(10))).ok()?;
-    let length = body.len();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/vnd.schemaregistry.v1+json\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
-    .ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    let code = head.split(' ').nth(1)?.parse().ok()?;
-    Some((code, body.to_owned()))
 }

@@ -128,7 +128,7 @@ fn a_new_schema_of_a_source_is_read_as_planned_or_stops_the_view_that_says_so() 
         )
         .replace(r#""name": "cents", "type": "long""#, r#""name": "cents", "type": "int""#);
     let body = json!({ "compatibility": "NONE" }).to_string();
-    crate::world::http(world.registry_port, "PUT", "/config/shop.orders-value", &body).unwrap();
+    weir_testkit::http(world.registry_port, "PUT", "/config/shop.orders-value", &body).unwrap();
     let id = world.register(ORDERS, &newer);
     let schema = weir_avro::Schema::parse(&newer).unwrap();
     for (key, value, _) in orders(100..200) {

@@ -1,8 +1,6 @@
 //! A small shop: orders and customers, the views over them, and what is needed to look at it from outside.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -14,7 +12,7 @@ use weir_avro::{FieldPath, JsonForm, Schema};
 use weir_contract::ContractRecord;
 use weir_kafka::{Admin, ClusterConfig, NewTopic, Outgoing, Read, ReadOptions, Reader, Record, Writer};
 use weir_testkit::kafka::Cluster;
-use weir_testkit::{Process, free_port, wait_for};
+use weir_testkit::{Process, free_port, http, wait_for};
 use weir_view::order::{Head, Next, next};
 use weir_view::{Clock, Emit, Memory, Output, Plan, Relation, Stage, ViewRecord, plan_all, read};
 
@@ -440,21 +438,4 @@ impl Router {
 
 fn get(port: u16, path: &str) -> Option<(u16, String)> {
     http(port, "GET", path, "")
-}
-
-/// One HTTP/1.0 exchange, so that the tests need no client library.
-pub fn http(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(SECONDS(10))).ok()?;
-    let length = body.len();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/vnd.schemaregistry.v1+json\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
-    .ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    let code = head.split(' ').nth(1)?.parse().ok()?;
-    Some((code, body.to_owned()))
 }
