@@ -62,7 +62,8 @@ def librdkafka(tool, broker, topic, size, codec, count):
     at = [tool, "-b", broker.bootstrap, "-t", topic, "-p", "0", "-c", str(count), "-q"]
     sent = run(*at, "-P", "-s", str(size), "-a", "-1", "-z", codec, "-X", "linger.ms=5", "-X", "queue.buffering.max.messages=500000")
     yield "produce", rate(r"(\d+) msgs/s", sent, count)
-    read = run(*at, "-C", "-o", "beginning", "-X", "fetch.wait.max.ms=100")
+    # Without the last one the client stands still for a second whenever its queue is full.
+    read = run(*at, "-C", "-o", "beginning", "-X", "fetch.wait.max.ms=100", "-X", "fetch.queue.backoff.ms=1")
     yield "fetch", rate(r"(\d+) msgs/s", read, count)
 
 
@@ -95,6 +96,7 @@ def main():
     parser.add_argument("--tools", required=True)
     parser.add_argument("--apache", nargs=2, required=True)
     parser.add_argument("--embedded", nargs=2, required=True)
+    parser.add_argument("--only", default="")
     given = parser.parse_args()
     brokers = [Broker("apache", *given.apache), Broker("embedded", *given.embedded)]
     tools = {"librdkafka": (librdkafka, given.rdkafka), "java": (java, given.tools)}
@@ -102,6 +104,8 @@ def main():
         for label, size in SIZES.items():
             for codec in CODECS:
                 for client, (measure, path) in tools.items():
+                    if given.only not in ("", f"{client}_{label}_{codec}"):
+                        continue
                     for broker in brokers if turn % 2 == 0 else reversed(brokers):
                         warm(given.folder, given.megabytes * 5 // 4)
                         topic = f"bench-{client}-{label}-{codec}-{turn}"

@@ -164,6 +164,7 @@ impl Folder {
     /// [`Error::Key`] for a key that no store has written, before anything is; [`Error::Disk`].
     pub fn load(&self, store: &mut Store, entries: &[Entry<'_>], position: Position) -> Result<(), Error> {
         entries.iter().try_for_each(|(key, _)| check_key(key))?;
+        store.forget();
         let mut commit = self.commit();
         if entries.len() < BULK {
             store.load_into(&mut commit.batch, entries);

@@ -37,6 +37,8 @@ pub struct Store {
     number: Number,
     /// In the form in which the disk takes them: a short key lies in its place, and nothing is copied when it is committed.
     pending: BTreeMap<Slice, Option<Slice>>,
+    /// What the last commit changed: a key that was touched a moment ago is most often touched again, and need not be looked for on the disk.
+    recent: BTreeMap<Slice, Option<Slice>>,
     position: Option<Position>,
     /// Room for a key with its number.
     key: RefCell<Vec<u8>>,
@@ -44,8 +46,8 @@ pub struct Store {
 
 impl Store {
     pub(crate) fn new(name: String, keyspace: Keyspace, number: Number) -> Result<Store, Error> {
-        let (pending, key) = (BTreeMap::new(), RefCell::default());
-        let mut store = Store { name, keyspace, number, pending, position: None, key };
+        let (pending, recent, key) = (BTreeMap::new(), BTreeMap::new(), RefCell::default());
+        let mut store = Store { name, keyspace, number, pending, recent, position: None, key };
         let found = store.keyspace.get(store.numbered(POSITION)).map_err(|e| store.disk(&e))?;
         store.position = match found.as_deref() {
             None => None,
@@ -67,6 +69,7 @@ impl Store {
     pub(crate) fn renew(&mut self, number: Number) {
         self.number = number;
         self.pending.clear();
+        self.recent.clear();
         self.position = None;
     }
 
@@ -88,9 +91,10 @@ impl Store {
         whole.clear();
         whole.extend_from_slice(&self.number);
         whole.extend_from_slice(key);
-        if let Some(pending) = self.pending.get(whole.as_slice()) {
-            value.extend_from_slice(pending.as_deref().unwrap_or_default());
-            return Ok(pending.is_some());
+        let known = self.pending.get(whole.as_slice()).or_else(|| self.recent.get(whole.as_slice()));
+        if let Some(known) = known {
+            value.extend_from_slice(known.as_deref().unwrap_or_default());
+            return Ok(known.is_some());
         }
         let found = self.keyspace.get(&*whole).map_err(|e| self.disk(&e))?;
         value.extend_from_slice(found.as_deref().unwrap_or_default());
@@ -179,13 +183,19 @@ impl Store {
     }
 
     pub(crate) fn commit_into(&mut self, batch: &mut OwnedWriteBatch, position: Position) {
-        for (key, value) in std::mem::take(&mut self.pending) {
+        self.recent = std::mem::take(&mut self.pending);
+        for (key, value) in &self.recent {
             match value {
-                Some(value) => batch.insert(&self.keyspace, key, value),
-                None => batch.remove(&self.keyspace, key),
+                Some(value) => batch.insert(&self.keyspace, key.clone(), value.clone()),
+                None => batch.remove(&self.keyspace, key.clone()),
             }
         }
         self.stand(batch, position);
+    }
+
+    /// Forgets what is not as on the disk any more once other entries are loaded into it.
+    pub(crate) fn forget(&mut self) {
+        self.recent.clear();
     }
 
     pub(crate) fn load_into(&self, batch: &mut OwnedWriteBatch, entries: &[Entry<'_>]) {

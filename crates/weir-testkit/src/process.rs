@@ -70,25 +70,19 @@ impl Process {
         self.child.id()
     }
 
-    /// User and system time it has taken so far, in seconds (proc(5): fields 14 and 15 of stat, in hundredths of a second).
-    ///
-    /// # Panics
-    /// When it has been waited for.
+    /// User and system time it has taken so far, in seconds (proc(5): fields 14 and 15 of stat, in hundredths of a second); 0 once it has
+    /// been waited for.
     pub fn cpu_seconds(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("the process is there");
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
         let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
-        fields.map(|hundredths| hundredths.parse::<f64>().expect("a number")).sum::<f64>() / 100.0
+        fields.filter_map(|hundredths| hundredths.parse::<f64>().ok()).sum::<f64>() / 100.0
     }
 
-    /// Its resident memory in thousands of kB as the kernel counts them (proc(5)).
-    ///
-    /// # Panics
-    /// When it has been waited for.
+    /// Its resident memory in thousands of kB as the kernel counts them (proc(5)); 0 once it has been waited for.
     pub fn resident(&self) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the process is there");
-        let line =
-            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process that is alive has memory");
-        line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1000.0
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or_default() / 1000.0
     }
 
     /// The child itself, for its piped output.

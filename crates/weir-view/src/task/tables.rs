@@ -1,5 +1,7 @@
 //! Tables: row by row, looked up by a stream, and merged on one key.
 
+use std::borrow::Cow;
+
 use weir_avro::{put_blob, put_long};
 
 use super::rekey::Shown;
@@ -7,6 +9,9 @@ use super::{BROKEN, Done, FORM, Fault, Operator, Pending, ROWS, Record, Task, ha
 use crate::bytes::Bytes;
 use crate::sql::How;
 use crate::state::State;
+
+/// Bytes that an entry or a row takes besides the rows in it, most often.
+const ROOM: usize = 64;
 
 /// What was put out for a key of a table.
 #[derive(Clone, Copy)]
@@ -89,12 +94,12 @@ impl Task {
             false => Was::Nothing,
         };
         let mut done = Done::Taken;
-        let mut made = Some(key.to_vec());
+        let mut made = Some(Cow::Borrowed(key));
         let mut there = false;
         if let Some(value) = record.value {
             there = self.select.run(value, record, out)?;
             if let (Some(rekey), true) = (&mut self.rekey, there) {
-                made = rekey.key(value, record)?;
+                made = rekey.key(value, record)?.map(Cow::Owned);
                 if made.is_none() {
                     done = Done::NoKey;
                 }
@@ -221,8 +226,9 @@ impl Task {
             }
         }
         let time = rows.iter().flatten().map(|(time, _)| *time).fold(record.time, i64::max);
-        let mut out = Vec::new();
-        let mut made = Some(key.to_vec());
+        let held: usize = rows.iter().flatten().map(|(_, value)| value.len()).sum();
+        let mut out = Vec::with_capacity(held + ROOM);
+        let mut made = Some(Cow::Borrowed(key));
         let (mut shown, mut done) = (false, Done::Taken);
         if there {
             for ((side, seen), nullable) in rows.iter().zip(&seen).zip(nullable) {
@@ -239,7 +245,7 @@ impl Task {
             let record = Record { time, headers: &[], ..*record };
             shown = self.select.run(row, &record, &mut out)?;
             if let (Some(rekey), true) = (&mut self.rekey, shown) {
-                made = rekey.key(row, &record)?;
+                made = rekey.key(row, &record)?.map(Cow::Owned);
                 if made.is_none() {
                     done = Done::NoKey;
                 }
@@ -248,7 +254,9 @@ impl Task {
         let now = made.as_deref().filter(|_| shown).map(|key| (key, &*out));
         let head = was.tell(&mut self.pending, self.retracts, now, key, time);
         let new = rows.iter().any(Option::is_some).then(|| {
-            let mut new = vec![FORM, u8::from(head.is_some())];
+            let head_len = head.as_ref().map_or(0, Vec::len);
+            let mut new = Vec::with_capacity(head_len + held + ROOM);
+            new.extend([FORM, u8::from(head.is_some())]);
             new.extend_from_slice(head.as_deref().unwrap_or_default());
             for side in &rows {
                 new.push(u8::from(side.is_some()));

@@ -10,6 +10,9 @@ use crate::projection::{Projection, RowError};
 use crate::sql::{Shape, Window};
 use crate::state::State;
 
+/// Bytes that the entry of a group takes besides its row, most often.
+const ENTRY: usize = 96;
+
 impl Task {
     pub(super) fn aggregate(
         &mut self,
@@ -42,7 +45,7 @@ impl Task {
             _ => None,
         };
         let key = made.as_deref().unwrap_or(key);
-        let mut found = Vec::new();
+        let mut found = Vec::with_capacity(ENTRY);
         if window.is_some() {
             stream_time = stream_time_of(&mut self.pending, space, record.time, state)?;
         }
@@ -71,7 +74,8 @@ impl Task {
             if !last {
                 now = show(&mut self.select, &mut self.pending, key, row, bounds, all, &memories, was, record)?;
             }
-            let mut entry = vec![FORM, u8::from(now.is_some())];
+            let mut entry = Vec::with_capacity(ENTRY + row.len());
+            entry.extend([FORM, u8::from(now.is_some())]);
             entry.extend_from_slice(now.as_ref().map_or(&[], |hash| hash));
             put_blob(&mut entry, row);
             memories.iter().for_each(|memory| memory.write(&mut entry));
@@ -233,7 +237,8 @@ pub(super) fn show(
     was: Option<[u8; 16]>,
     record: &Record<'_>,
 ) -> Result<Option<[u8; 16]>, RowError> {
-    let mut row = group.to_vec();
+    let mut row = Vec::with_capacity(ENTRY + group.len());
+    row.extend_from_slice(group);
     if let Some((start, end)) = bounds {
         put_long(&mut row, start);
         put_long(&mut row, end);
@@ -242,7 +247,7 @@ pub(super) fn show(
     for (aggregate, memory) in all.iter().zip(memories) {
         aggregate.finish(memory, &mut row)?;
     }
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(ENTRY + row.len());
     let shown = select.run(&row, record, &mut out)?;
     Ok(Task::settle(pending, &windowed, was, shown.then_some(&*out), record.time))
 }
