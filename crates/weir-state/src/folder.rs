@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch};
 
-use crate::store::check_key;
+use crate::store::{Entry, Number, check_key};
 use crate::{Error, Position, Store};
 
 /// Bytes of blocks of all stores that are kept in memory.
@@ -25,8 +25,7 @@ const BULK: usize = 5_000;
 /// Keys that are removed at once of a store that was cleared.
 const CHUNK: usize = 10_000;
 
-/// What stands in front of the keys of a store.
-pub(crate) type Number = [u8; 4];
+/// Under which lies what number a name has.
 const NAMES: Number = [0; 4];
 /// Behind it, the highest number that was given.
 const HIGHEST: u8 = 0;
@@ -38,9 +37,6 @@ const REMOVED: u8 = 2;
 fn book(kind: u8, rest: &[u8]) -> Vec<u8> {
     [&NAMES[..], &[kind], rest].concat()
 }
-
-/// A key of a changelog with its value; a tombstone where there is none.
-pub type Entry<'e> = (&'e [u8], Option<&'e [u8]>);
 
 /// All stores of one process, in one folder. Clones are the same folder.
 #[derive(Clone)]

@@ -17,8 +17,8 @@
 mod folder;
 mod store;
 
-pub use folder::{Commit, Entry, Folder};
-pub use store::{Position, Store};
+pub use folder::{Commit, Folder};
+pub use store::{Entry, Position, Store};
 
 /// Why a store could not do what it was asked: a fault of the disk, never of a record.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,6 @@ use std::ops::Bound;
 use fjall::{Keyspace, OwnedWriteBatch, Slice};
 
 use crate::Error;
-use crate::folder::{Entry, Number};
 
 /// The most bytes of a key.
 pub(crate) const MAX_KEY: usize = 60_000;
@@ -15,6 +14,12 @@ pub(crate) const MAX_KEY: usize = 60_000;
 const POSITION: &[u8] = &[0xFF, b'p'];
 /// The form of a position.
 const FORM: u8 = 1;
+
+/// What stands in front of the keys of a store.
+pub(crate) type Number = [u8; 4];
+
+/// A key of a changelog with its value; a tombstone where there is none.
+pub type Entry<'e> = (&'e [u8], Option<&'e [u8]>);
 
 /// Up to where a store has followed its changelog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
