@@ -1,13 +1,15 @@
-//! The conditions that most rules are made of, decided from the slots alone: ranges, orders, lengths, lists and null,
-//! joined by `&&`, `||` and `!`; of CEL and of SQL alike.
+//! The conditions that most rules are made of, decided from the slots alone: ranges, orders, arithmetic on doubles,
+//! lengths, lists and null, joined by `&&`, `||` and `!`; of CEL and of SQL alike.
 //!
 //! A condition that meets a slot it was not made for (null, or a value of another type) decides nothing, and the
 //! [`Code`] it was made from is evaluated. So there are no errors here, and no other answer than the code would give.
 
 use weir_avro::Slot;
 
+use crate::arith::of_doubles;
 use crate::ast;
 use crate::code::{Code, How, Op};
+use crate::func::Func;
 use crate::logic::{among, holds};
 use crate::sql::Op as Sql;
 use crate::value::Value;
@@ -31,6 +33,8 @@ pub(crate) enum Quick {
     },
     Longs(ast::Op, [u32; 2]),
     Doubles(ast::Op, [u32; 2]),
+    /// An order of doubles that are worked out.
+    Reals(ast::Op, Box<[Real; 2]>),
     /// A text of `lo` to `hi` code points.
     Chars {
         slot: u32,
@@ -48,6 +52,50 @@ pub(crate) enum Quick {
     Not(Box<Quick>),
     All(Box<[Quick]>),
     Any(Box<[Quick]>),
+}
+
+/// A double that is worked out of slots and constants alone.
+#[derive(Debug)]
+pub(crate) enum Real {
+    Const(f64),
+    Slot(u32),
+    /// An integer as a double.
+    Whole(u32),
+    Arith(ast::Op, Box<[Real; 2]>),
+}
+
+impl Real {
+    fn of(code: &Code) -> Option<Real> {
+        Some(match &code.op {
+            Op::Const(Value::Double(value)) => Real::Const(*value),
+            Op::Slot(slot, ..) => Real::Slot(*slot),
+            Op::NonNull(of) => Real::of(of)?,
+            Op::Call(Func::ToDouble, args) => match &**args {
+                [of] => match &of.op {
+                    Op::Slot(slot, read, _) if read.is_int() => Real::Whole(*slot),
+                    _ => Real::of(of)?,
+                },
+                _ => return None,
+            },
+            Op::Arith(How::Double, op, two) => Real::Arith(*op, Box::new([Real::of(&two[0])?, Real::of(&two[1])?])),
+            _ => return None,
+        })
+    }
+
+    fn value(&self, slots: &[Slot<'_>]) -> Option<f64> {
+        match self {
+            Real::Const(value) => Some(*value),
+            Real::Slot(slot) => match slots.get(*slot as usize) {
+                Some(Slot::Double(value)) => Some(*value),
+                _ => None,
+            },
+            Real::Whole(slot) => match slots.get(*slot as usize) {
+                Some(Slot::Long(value)) => Some(*value as f64),
+                _ => None,
+            },
+            Real::Arith(op, two) => of_doubles(*op, two[0].value(slots)?, two[1].value(slots)?),
+        }
+    }
 }
 
 impl Quick {
@@ -139,6 +187,7 @@ impl Quick {
                 (Some(Slot::Long(a)), Some(Slot::Long(b))) => Some(holds(*op, Some(a.cmp(b)))),
                 _ => None,
             },
+            Quick::Reals(op, two) => Some(holds(*op, two[0].value(slots)?.partial_cmp(&two[1].value(slots)?))),
             Quick::Texts(slot, texts) => match at(slot) {
                 Some(Slot::Str(text)) => Some(among(texts, text.as_bytes())),
                 _ => None,
@@ -235,10 +284,12 @@ fn order(how: How, op: ast::Op, a: &Code, b: &Code) -> Option<Quick> {
             _ => None,
         };
     }
+    let worked_out = || Some(Quick::Reals(op, Box::new([Real::of(a)?, Real::of(b)?])));
     // The constant to the right.
     let (of, constant, op) = match (&a.op, &b.op) {
         (_, Op::Const(_)) => (a, b, op),
         (Op::Const(_), _) => (b, a, mirrored(op)),
+        _ if how == How::Double => return worked_out(),
         _ => return None,
     };
     Some(match (how, &of.op) {
@@ -250,10 +301,13 @@ fn order(how: How, op: ast::Op, a: &Code, b: &Code) -> Option<Quick> {
             let (slot, (lo, hi)) = (slot(of)?, integers(op, whole(constant)?));
             Quick::Long { slot, lo, hi }
         }
-        (How::Double, _) => {
-            let (slot, (lo, hi)) = (slot(of)?, doubles(op, real(constant)?));
-            Quick::Double { slot, lo, hi }
-        }
+        (How::Double, _) => match slot(of) {
+            Some(slot) => {
+                let (lo, hi) = doubles(op, real(constant)?);
+                Quick::Double { slot, lo, hi }
+            }
+            None => return worked_out(),
+        },
         _ => return None,
     })
 }

@@ -16,6 +16,20 @@ fn condition() -> impl Strategy<Value = String> {
     let real = || select(vec!["-1.0", "0.0", "-0.0", "0.5", "1.0", "1e308 * 10.0", "-1e308 * 10.0", "0.0 / 0.0"]);
     let wholes = || select(vec!["this.quantity", "this.total", "this.discount", "size(this.id)", "size(this.note)"]);
     let reals = || select(vec!["this.price", "this.rate", "this.ratio"]);
+    let worked = || {
+        let number = || {
+            select(vec![
+                "this.price",
+                "this.rate",
+                "double(this.quantity)",
+                "double(this.discount)",
+                "0.5",
+                "double(this.price)",
+            ])
+        };
+        let sign = || select(vec!["+", "-", "*", "/"]);
+        (number(), sign(), number(), sign(), number()).prop_map(|(a, x, b, y, c)| format!("({a} {x} {b} {y} {c})"))
+    };
     let texts = || select(vec!["this.id", "this.note", "this.status"]);
     let text = || select(vec!["''", "'NEW'", "'é'", "'aaa'"]);
     let leaf = prop_oneof![
@@ -25,6 +39,9 @@ fn condition() -> impl Strategy<Value = String> {
         (reals(), op(), real()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
         (real(), op(), reals()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
         (reals(), op(), reals()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+        (worked(), op(), reals()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+        (real(), op(), worked()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+        (worked(), op(), worked()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
         (texts(), select(vec!["==", "!="]), text()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
         (texts(), text(), text()).prop_map(|(a, b, c)| format!("{a} in [{b}, {c}]")),
         (wholes(), whole(), whole()).prop_map(|(a, b, c)| format!("{a} in [{b}, {c}]")),
