@@ -41,6 +41,15 @@ pub enum RequestError {
     Unavailable(String),
 }
 
+/// A builder of HTTP clients for these addresses: TLS is that of rustls, and certificates are believed as the system
+/// believes them. Its authorities take a while to read, so where every address is plain http, they are not.
+pub fn http_client<'u>(urls: impl IntoIterator<Item = &'u str>) -> reqwest::ClientBuilder {
+    // Whoever comes first installs the cryptography of the process; all of Weir installs the same.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let builder = reqwest::Client::builder();
+    if urls.into_iter().all(|url| url.starts_with("http://")) { builder.tls_certs_only([]) } else { builder }
+}
+
 pub(crate) struct Client {
     pub(crate) settings: SrSettings,
     http: reqwest::Client,
@@ -50,12 +59,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(config: Config) -> Result<Self, ConfigError> {
         // System proxies are left out because reqwest would read them from the environment.
-        // The authorities of the system take 70 ms to read for each client; where every address is plain http, none is asked.
-        let plain = config.urls.iter().all(|url| url.starts_with("http://"));
-        let builder = || {
-            let builder = reqwest::Client::builder().no_proxy().timeout(config.timeout);
-            if plain { builder.tls_certs_only([]) } else { builder }
-        };
+        let builder = || http_client(config.urls.iter().map(String::as_str)).no_proxy().timeout(config.timeout);
         let mut settings = SrSettings::new_builder(config.urls[0].clone());
         for url in &config.urls[1..] {
             settings.add_url(url.clone());

@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 pub use cache::Answer;
 use cache::{Cache, Limits, Miss};
 use client::Client;
-pub use client::RequestError;
+pub use client::{RequestError, http_client};
 pub use config::{Auth, Config, ConfigError};
 
 /// A schema id as a record carries it.

@@ -170,7 +170,7 @@ fn status(arguments: &ViewStatus) -> Result<Exit, Failure> {
     let url = format!("{}/views", arguments.router.trim_end_matches('/'));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     let asked = runtime.block_on(async {
-        let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
+        let client = weir_registry::http_client([url.as_str()]).timeout(PATIENCE).build()?;
         client.get(&url).send().await?.error_for_status()?.json::<Vec<Json>>().await
     });
     let views = asked.map_err(|error| {

@@ -66,7 +66,7 @@ async fn conversations() {
 async fn content_types() {
     let Some(registry) = Registry::start("content-types").await else { return };
     let url = format!("{}/subjects", registry.url());
-    let http = reqwest::Client::new();
+    let http = weir_registry::http_client([]).build().unwrap();
     let check = async |accept: &str, status: u16, expect: &str| {
         let mut request = http.get(&url);
         if !accept.is_empty() {

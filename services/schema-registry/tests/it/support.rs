@@ -31,7 +31,10 @@ impl Registry {
     }
 
     pub async fn open(config: Config) -> Registry {
-        Registry { service: Service::start(config).await.unwrap(), http: reqwest::Client::new() }
+        Registry {
+            service: Service::start(config).await.unwrap(),
+            http: weir_registry::http_client([]).build().unwrap(),
+        }
     }
 
     pub async fn ready(&self) {
