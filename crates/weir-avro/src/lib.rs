@@ -29,6 +29,6 @@ pub use json::{JsonForm, to_json};
 pub use read::Limits;
 pub use row::{row_to_json, text_to_json};
 pub use schema::{Field, Kind, Logical, Node, NodeId, Schema, SchemaError};
-pub use slot::{Entries, FieldPath, Items, Region, Slot, Utf8, recycle};
+pub use slot::{Entries, FieldPath, Items, Region, Slot, Utf8, recycle, same};
 pub use walk::{Walker, WalkerError};
 pub use write::SchemaWriter;

@@ -112,11 +112,33 @@ impl<'a> Utf8<'a> {
         std::str::from_utf8(self.0).unwrap_or_default()
     }
 
+    /// Whether these are its bytes.
+    #[inline]
+    pub fn is(self, bytes: &[u8]) -> bool {
+        same(self.0, bytes)
+    }
+
     /// How many code points it has.
     #[inline]
     pub fn chars(self) -> usize {
         // All bytes but those that continue a code point.
         self.0.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
+    }
+}
+
+/// Whether two texts are the same bytes. Names, codes and keys are short, and a call to compare them costs more than the
+/// comparison, so up to sixteen bytes are looked at here, in two words that may overlap.
+#[inline]
+pub fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let ends = |a: &[u8], b: &[u8]| a.first_chunk::<8>() == b.first_chunk() && a.last_chunk::<8>() == b.last_chunk();
+    match a.len() {
+        0..4 => std::iter::zip(a, b).all(|(a, b)| a == b),
+        4..8 => a.first_chunk::<4>() == b.first_chunk() && a.last_chunk::<4>() == b.last_chunk(),
+        8..=16 => ends(a, b),
+        _ => a == b,
     }
 }
 
@@ -296,6 +318,18 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn texts_are_the_same_where_their_bytes_are(a in "[ab]{0,20}", at in any::<usize>(), other in "[ab]{0,20}") {
+            prop_assert!(same(a.as_bytes(), a.clone().as_bytes()));
+            prop_assert_eq!(same(a.as_bytes(), other.as_bytes()), a == other);
+            let mut b = a.clone().into_bytes();
+            if !b.is_empty() {
+                let at = at % b.len();
+                b[at] ^= 1;
+                prop_assert!(!same(a.as_bytes(), &b));
+            }
+        }
 
         #[test]
         fn text_is_what_the_standard_library_says(text in "[a-zé€😀]{0,12}", at in any::<usize>(), byte in any::<u8>()) {

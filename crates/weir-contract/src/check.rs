@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use weir_avro::{Kind, Logical, NodeId, Schema, Slot, Utf8};
+use weir_avro::{Kind, Logical, NodeId, Schema, Slot, Utf8, same};
 use weir_expr::Input;
 
 use crate::bind::{Binding, Inside, SlotTest};
@@ -153,6 +153,14 @@ impl Binding {
             let value = &slots[*slot as usize];
             let holds = match test {
                 SlotTest::One(test) => test.holds(value, schema),
+                SlotTest::Longs { lo, hi, .. } => match value {
+                    Slot::Long(n) => lo <= n && n <= hi,
+                    value => matches!(value, Slot::Null | Slot::Absent),
+                },
+                SlotTest::Doubles { lo, hi, .. } => match value {
+                    Slot::Double(n) => lo <= n && n <= hi,
+                    value => matches!(value, Slot::Null | Slot::Absent),
+                },
                 SlotTest::Inside(inside) => {
                     self.check_inside(index, inside, *value, &mut report);
                     true
@@ -182,13 +190,26 @@ impl Binding {
     /// Reports a broken rule; an expression is asked again, for the error it may have ended with.
     #[cold]
     fn broken(&self, index: usize, test: &SlotTest, event: &Event<'_>, slots: &[Slot<'_>], report: &mut Report) {
+        if let SlotTest::Longs { first, count, .. } | SlotTest::Doubles { first, count, .. } = test {
+            let value = slots[self.tests[index].0 as usize];
+            for (test, label) in &self.ranges[*first as usize..][..*count as usize] {
+                if !test.holds(&value, self.schema()) {
+                    let spec = &self.object.specs[label.spec as usize];
+                    let path = label.path.to_string();
+                    report.push(spec.mode, || violation(spec, path, value, self.schema(), label.node));
+                }
+            }
+            return;
+        }
         let label = &self.labels[index];
         let spec = &self.object.specs[label.spec as usize];
         let (outcome, value) = match test {
             SlotTest::Program(program) | SlotTest::ReaderProgram(program) => {
                 (program.test(&self.input(test, event, slots)), Slot::Absent)
             }
-            SlotTest::One(_) | SlotTest::Inside(_) => (Ok(false), slots[self.tests[index].0 as usize]),
+            SlotTest::One(_) | SlotTest::Inside(_) | SlotTest::Longs { .. } | SlotTest::Doubles { .. } => {
+                (Ok(false), slots[self.tests[index].0 as usize])
+            }
         };
         let path = label.path.to_string();
         report.push(spec.mode, || match outcome {
@@ -339,12 +360,12 @@ fn instant(n: i64, logical: Logical) -> Option<String> {
 
 /// Takes a prefix off the key, if it is there.
 fn strip(key: &mut &[u8], prefix: &[u8]) -> bool {
-    match key.strip_prefix(prefix) {
-        Some(rest) => {
+    match key.split_at_checked(prefix.len()) {
+        Some((start, rest)) if same(start, prefix) => {
             *key = rest;
             true
         }
-        None => false,
+        _ => false,
     }
 }
 

@@ -5,7 +5,7 @@
 //! is faster, and a thousand contracts do not each keep an automaton's cache per thread.
 
 use regex::Regex;
-use weir_avro::Utf8;
+use weir_avro::{Utf8, same};
 
 /// A compiled pattern.
 #[derive(Clone, Debug)]
@@ -49,7 +49,10 @@ impl Pattern {
 
 impl Row {
     fn is_match(&self, text: &[u8]) -> bool {
-        let Some(mut text) = text.strip_prefix(&*self.start) else { return false };
+        let Some((_, mut text)) = text.split_at_checked(self.start.len()).filter(|(start, _)| same(start, &self.start))
+        else {
+            return false;
+        };
         for atom in &self.atoms {
             let most = text.get(..atom.most as usize).unwrap_or(text);
             let has = |byte: u8| atom.set[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1;

@@ -285,8 +285,11 @@ impl Test {
             (Self::Long { lo, hi }, Slot::Long(n)) => lo <= n && n <= hi,
             (Self::Double { lo, hi }, Slot::Double(n)) => lo <= n && n <= hi,
             (Self::Present, slot) => !matches!(slot, Slot::Null),
-            (Self::Texts(list, allowed), Slot::Str(text)) => {
-                list.iter().any(|t| t.as_bytes() == text.as_bytes()) == *allowed
+            (Self::Texts(list, allowed), Slot::Str(text)) => list.iter().any(|t| text.is(t.as_bytes())) == *allowed,
+            (Self::Chars { least, most }, Slot::Str(text)) => {
+                // A character takes one to four bytes, which settles most texts without counting.
+                let bytes = text.as_bytes().len() as u64;
+                (bytes <= *most && bytes.div_ceil(4) >= *least) || in_range(text.chars() as u64, *least, *most)
             }
             (Self::Pattern(pattern), Slot::Str(text)) => pattern.is_match(*text),
             (test, slot) => test.holds_rarely(*slot, schema),
@@ -298,11 +301,6 @@ impl Test {
         match (self, slot) {
             (_, Slot::Null | Slot::Absent) => true,
             (Self::Never, _) => false,
-            (Self::Chars { least, most }, Slot::Str(text)) => {
-                // A character takes one to four bytes, which settles most texts without counting.
-                let bytes = text.as_bytes().len() as u64;
-                (bytes <= *most && bytes / 4 >= *least) || in_range(text.chars() as u64, *least, *most)
-            }
             (Self::Longs(list, allowed), Slot::Long(n)) => list.contains(&n) == *allowed,
             (Self::Doubles(list, allowed), Slot::Double(n)) => list.contains(&n) == *allowed,
             (Self::Bools(list, allowed), Slot::Bool(b)) => list.contains(&b) == *allowed,

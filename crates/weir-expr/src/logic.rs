@@ -3,6 +3,8 @@
 
 use std::cmp::Ordering;
 
+use weir_avro::same;
+
 use crate::ast;
 use crate::code::{Code, Outcome, Scope};
 use crate::error::EvalError;
@@ -41,7 +43,7 @@ fn settle_failed<'a>(rest: &'a [Code], decider: bool, failed: EvalError, s: Scop
 #[inline]
 pub(crate) fn among(texts: &[Box<str>], text: &[u8]) -> bool {
     match texts.len() {
-        0..=8 => texts.iter().any(|t| t.as_bytes() == text),
+        0..=8 => texts.iter().any(|t| same(t.as_bytes(), text)),
         _ => texts.binary_search_by(|t| t.as_bytes().cmp(text)).is_ok(),
     }
 }

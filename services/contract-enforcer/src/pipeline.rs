@@ -62,6 +62,18 @@ impl Judge {
         record: &RecordView<'_>,
         now_ms: i64,
     ) -> Result<(Verdict, Option<SchemaRef>), Stall> {
+        let (outcome, schema_id) = self.check(object, record, now_ms)?;
+        Ok((decide(object, outcome), schema_id))
+    }
+
+    /// What is wrong with a record, with the schema id that was found on it.
+    #[inline]
+    fn check(
+        &mut self,
+        object: &Arc<CompiledObject>,
+        record: &RecordView<'_>,
+        now_ms: i64,
+    ) -> Result<(Result<Report, DataFault>, Option<SchemaRef>), Stall> {
         let event = Event {
             key: record.key,
             body: &[],
@@ -70,7 +82,7 @@ impl Judge {
             now_ms,
         };
         let Some(value) = record.value else {
-            return Ok((decide(object, object.check_tombstone(&event)), None));
+            return Ok((object.check_tombstone(&event), None));
         };
         let place = match object.framing() {
             Framing::Confluent => Place::Prefix,
@@ -78,29 +90,32 @@ impl Judge {
             Framing::Auto => Place::Either,
         };
         let Ok(frame) = frame::parse(value, record.headers, VALUE_SCHEMA_ID, place) else {
-            return Ok((decide(object, Err(DataFault::FrameMissing)), None));
+            return Ok((Err(DataFault::FrameMissing), None));
         };
-        let outcome = match self.bind(object, frame.id)? {
-            Ok(binding) => self.check(&binding, &Event { body: frame.body, ..event }),
-            Err(fault) => Err(fault),
+        let schema_id = Some(schema_ref(frame.id));
+        let address = Arc::as_ptr(object) as usize;
+        let fresh = match &self.last {
+            Some((of, with, _)) if (*of, *with) == (address, frame.id) => None,
+            _ => match self.bind(object, frame.id)? {
+                Ok(binding) => Some((address, frame.id, binding)),
+                Err(fault) => return Ok((Err(fault), schema_id)),
+            },
         };
-        Ok((decide(object, outcome), Some(schema_ref(frame.id))))
-    }
-
-    fn check(&mut self, binding: &Binding, event: &Event<'_>) -> Result<Report, DataFault> {
-        let mut slots = recycle(std::mem::take(&mut self.slots));
-        let outcome = binding.check(event, &mut slots);
+        let (.., binding) = match fresh {
+            Some(fresh) => self.last.insert(fresh),
+            None => match &mut self.last {
+                Some(last) => last,
+                None => return Err(stall("nothing is bound".to_owned())),
+            },
+        };
+        let mut slots: Vec<Slot<'_>> = std::mem::take(&mut self.slots);
+        let outcome = binding.check(&Event { body: frame.body, ..event }, &mut slots);
         self.slots = recycle(slots);
-        outcome
+        Ok((outcome, schema_id))
     }
 
     fn bind(&mut self, object: &Arc<CompiledObject>, id: SchemaId) -> Result<Result<Arc<Binding>, DataFault>, Stall> {
         let address = Arc::as_ptr(object) as usize;
-        if let Some((of, with, binding)) = &self.last
-            && (*of, *with) == (address, id)
-        {
-            return Ok(Ok(binding.clone()));
-        }
         let bound = match self.bound.get(&(address, id)) {
             Some(bound) => bound.clone(),
             None => match self.resolve(object, id)? {
@@ -112,10 +127,7 @@ impl Judge {
             },
         };
         Ok(match bound {
-            Bound::Ready(binding) => {
-                self.last = Some((address, id, binding.clone()));
-                Ok(binding)
-            }
+            Bound::Ready(binding) => Ok(binding),
             Bound::NotAllowed(reasons) => Err(DataFault::SchemaNotAllowed { id: schema_ref(id), reasons }),
         })
     }
@@ -237,13 +249,19 @@ impl Stage for Enforce {
         let mut counted = Counted::default();
         let mut stalled = None;
         for record in run.records {
-            let (verdict, schema_id) = match self.judge.judge(&object, record, now_ms) {
-                Ok(judged) => judged,
+            let (outcome, schema_id) = match self.judge.check(&object, record, now_ms) {
+                // Nothing is wrong, as with most records: there is nothing to decide and nothing to count.
+                Ok((Ok(report), _)) if report.worst().is_none() => {
+                    actions.push(Action::Forward);
+                    continue;
+                }
+                Ok(checked) => checked,
                 Err(stall) => {
                     stalled = Some(stall);
                     break;
                 }
             };
+            let verdict = decide(&object, outcome);
             counted.add(&verdict);
             if verdict.outcome() == Outcome::Accepted {
                 actions.push(Action::Forward);
