@@ -12,8 +12,8 @@ use crate::codec::{Codec, CodecError};
 use crate::control::Marker;
 use crate::records::Record;
 
-/// The most bytes that the length of a record takes.
-const MAX_VARINT: usize = 5;
+/// The most bytes that a record takes in front of its key: its length, attributes and both deltas.
+const MAX_HEAD: usize = 5 + 1 + 10 + 5;
 
 /// Why a batch cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -70,6 +70,13 @@ pub struct BatchBuilder {
 impl BatchBuilder {
     /// A batch of `codec` without a producer, in leader epoch -1 (which is what clients write).
     pub fn new(codec: Codec) -> BatchBuilder {
+        Self::in_buffer(codec, Vec::new())
+    }
+
+    /// The same, in memory that was used before; what is in it is forgotten.
+    pub fn in_buffer(codec: Codec, mut bytes: Vec<u8>) -> BatchBuilder {
+        bytes.clear();
+        bytes.resize(HEADER_SIZE, 0);
         BatchBuilder {
             codec,
             flags: 0,
@@ -81,7 +88,7 @@ impl BatchBuilder {
             last_offset_delta: -1,
             next_delta: 0,
             count: 0,
-            bytes: vec![0; HEADER_SIZE],
+            bytes,
         }
     }
 
@@ -149,30 +156,27 @@ impl BatchBuilder {
             put_bytes(&mut encoded, Some(key));
             put_bytes(&mut encoded, *value);
         }
-        let count = i32::try_from(headers.len()).map_err(|_| BuildError::TooLarge)?;
-        self.put(self.next_delta, timestamp, key, value, count, &encoded)
+        let count = i64::try_from(headers.len()).map_err(|_| BuildError::TooLarge)?;
+        self.put(self.next_delta, timestamp, Parts::Own(key, value, count, &encoded))
     }
 
     /// Adds a record of another batch as it is, at its own offset delta.
     pub fn retain(&mut self, record: &Record<'_>) -> Result<(), BuildError> {
-        let count = i32::try_from(record.headers.len()).map_err(|_| BuildError::TooLarge)?;
-        let headers = record.headers.as_bytes();
-        self.put(record.offset_delta, record.timestamp, record.key, record.value, count, headers)
+        self.put(record.offset_delta, record.timestamp, Parts::Made(record.parts))
     }
 
     /// Adds a record of another batch at the next offset, with more headers behind its own.
     pub fn append(&mut self, record: &Record<'_>, more: &[(&str, Option<&[u8]>)]) -> Result<(), BuildError> {
-        let count = i32::try_from(record.headers.len() + more.len()).map_err(|_| BuildError::TooLarge)?;
-        let own = record.headers.as_bytes();
         if more.is_empty() {
-            return self.put(self.next_delta, record.timestamp, record.key, record.value, count, own);
+            return self.put(self.next_delta, record.timestamp, Parts::Made(record.parts));
         }
-        let mut headers = own.to_vec();
+        let count = i64::try_from(record.headers.len() + more.len()).map_err(|_| BuildError::TooLarge)?;
+        let mut headers = record.headers.as_bytes().to_vec();
         for (key, value) in more {
             put_bytes(&mut headers, Some(key.as_bytes()));
             put_bytes(&mut headers, *value);
         }
-        self.put(self.next_delta, record.timestamp, record.key, record.value, count, &headers)
+        self.put(self.next_delta, record.timestamp, Parts::Own(record.key, record.value, count, &headers))
     }
 
     /// The codec.
@@ -192,11 +196,16 @@ impl BatchBuilder {
 
     /// The batch, at `base_offset` (0 from a client).
     pub fn finish(self, base_offset: i64) -> Result<Bytes, BuildError> {
-        let mut bytes = self.bytes;
+        Ok(self.finish_in_buffer(base_offset)?.0)
+    }
+
+    /// The same, and the memory it was built in where the batch needs it no more, because it is compressed.
+    pub fn finish_in_buffer(self, base_offset: i64) -> Result<(Bytes, Vec<u8>), BuildError> {
+        let (mut bytes, mut free) = (self.bytes, Vec::new());
         if self.codec != Codec::None && self.count > 0 {
             let mut compressed = vec![0; HEADER_SIZE];
             self.codec.compress(&bytes[HEADER_SIZE..], &mut compressed)?;
-            bytes = compressed;
+            free = std::mem::replace(&mut bytes, compressed);
         }
         let length = i32::try_from(bytes.len() - LENGTH_OVERHEAD).map_err(|_| BuildError::TooLarge)?;
         let flags = self.flags | if self.append_time.is_some() { LOG_APPEND_TIME } else { 0 };
@@ -216,49 +225,89 @@ impl BatchBuilder {
         bytes[..HEADER_SIZE].copy_from_slice(&header);
         let crc = crc32c::crc32c(&bytes[ATTRIBUTES..]);
         bytes[ATTRIBUTES - 4..ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
-        Ok(Bytes::from(bytes))
+        Ok((Bytes::from(bytes), free))
     }
 
-    fn put(
-        &mut self,
-        delta: i32,
-        timestamp: i64,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        header_count: i32,
-        headers: &[u8],
-    ) -> Result<(), BuildError> {
+    fn put(&mut self, delta: i32, timestamp: i64, parts: Parts<'_>) -> Result<(), BuildError> {
         if delta < self.next_delta {
             return Err(BuildError::Offset { delta, last: self.next_delta - 1 });
         }
         let next_delta = delta.checked_add(1).ok_or(BuildError::TooLarge)?;
         let base = *self.base_timestamp.get_or_insert(timestamp);
         let timestamp_delta = timestamp.wrapping_sub(base);
-        let length = 1
-            + varint_size(timestamp_delta)
-            + varint_size(i64::from(delta))
-            + bytes_size(key)
-            + bytes_size(value)
-            + varint_size(i64::from(header_count))
-            + headers.len();
-        let size = self.bytes.len() + MAX_VARINT + length;
+        let length = 1 + varint_size(timestamp_delta) + varint_size(i64::from(delta)) + parts.size();
+        let size = self.bytes.len() + MAX_HEAD + length;
         if i32::try_from(size).is_err() {
             return Err(BuildError::TooLarge);
         }
+        // The attributes of a record are unused.
+        let mut head = Head::default();
+        head.varint(length as i64).byte(0).varint(timestamp_delta).varint(i64::from(delta));
         let out = &mut self.bytes;
-        put_varint(out, length as i64);
-        out.push(0); // The attributes of a record are unused.
-        put_varint(out, timestamp_delta);
-        put_varint(out, i64::from(delta));
-        put_bytes(out, key);
-        put_bytes(out, value);
-        put_varint(out, i64::from(header_count));
-        out.extend_from_slice(headers);
+        out.extend_from_slice(head.bytes());
+        match parts {
+            Parts::Made(parts) => out.extend_from_slice(parts),
+            Parts::Own(key, value, header_count, headers) => {
+                put_bytes(out, key);
+                put_bytes(out, value);
+                put_varint(out, header_count);
+                out.extend_from_slice(headers);
+            }
+        }
         self.max_timestamp = self.max_timestamp.max(timestamp);
         self.last_offset_delta = self.last_offset_delta.max(delta);
         self.next_delta = next_delta;
         self.count += 1;
         Ok(())
+    }
+}
+
+/// Key, value and headers of a record.
+enum Parts<'a> {
+    /// In their wire form.
+    Made(&'a [u8]),
+    /// Key, value, number of headers, and these in their wire form.
+    Own(Option<&'a [u8]>, Option<&'a [u8]>, i64, &'a [u8]),
+}
+
+impl Parts<'_> {
+    fn size(&self) -> usize {
+        match self {
+            Parts::Made(parts) => parts.len(),
+            Parts::Own(key, value, header_count, headers) => {
+                bytes_size(*key) + bytes_size(*value) + varint_size(*header_count) + headers.len()
+            }
+        }
+    }
+}
+
+/// The first bytes of a record, put together before they are copied at once.
+#[derive(Default)]
+struct Head {
+    bytes: [u8; MAX_HEAD],
+    length: usize,
+}
+
+impl Head {
+    #[inline]
+    fn byte(&mut self, byte: u8) -> &mut Head {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte;
+            self.length += 1;
+        }
+        self
+    }
+
+    #[inline]
+    fn varint(&mut self, value: i64) -> &mut Head {
+        varint(value, |byte| {
+            self.byte(byte);
+        });
+        self
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
     }
 }
 
@@ -281,13 +330,18 @@ pub fn marker_batch(
 }
 
 /// Zigzag, then seven bits to the byte, the lowest first.
-fn put_varint(out: &mut Vec<u8>, value: i64) {
+#[inline]
+fn varint(value: i64, mut put: impl FnMut(u8)) {
     let mut raw = (value << 1 ^ value >> 63) as u64;
     while raw >= 0x80 {
-        out.push(raw as u8 | 0x80);
+        put(raw as u8 | 0x80);
         raw >>= 7;
     }
-    out.push(raw as u8);
+    put(raw as u8);
+}
+
+fn put_varint(out: &mut Vec<u8>, value: i64) {
+    varint(value, |byte| out.push(byte));
 }
 
 fn varint_size(value: i64) -> usize {

@@ -189,6 +189,15 @@ pub struct Record<'a> {
     pub value: Option<&'a [u8]>,
     /// The headers.
     pub headers: Headers<'a>,
+    /// Key, value and headers in their wire form.
+    pub(crate) parts: &'a [u8],
+}
+
+impl Record<'_> {
+    /// Bytes that key, value and headers take in a batch, with their lengths.
+    pub fn parts_size(&self) -> usize {
+        self.parts.len()
+    }
 }
 
 /// The headers of a record, checked, in their order; names may repeat.
@@ -300,6 +309,7 @@ impl<'a> Iter<'a> {
         if offset_delta < low || offset_delta > high {
             return Err((offset_at, Fault::Offset { delta: offset_delta, low, high }));
         }
+        let parts_at = fields.at;
         let key = fields.nullable("keyLength")?;
         let value = fields.nullable("valueLength")?;
         let headers = fields.headers()?;
@@ -319,6 +329,7 @@ impl<'a> Iter<'a> {
             key,
             value,
             headers,
+            parts: &fields.bytes[parts_at..],
         })
     }
 }
@@ -436,7 +447,17 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    #[inline]
     fn headers(&mut self) -> Read<Headers<'a>> {
+        // Most records have none.
+        if self.bytes.get(self.at) == Some(&0) {
+            self.at += 1;
+            return Ok(Headers::NONE);
+        }
+        self.some_headers()
+    }
+
+    fn some_headers(&mut self) -> Read<Headers<'a>> {
         let start = self.at;
         let count = self.varint("headersCount")?;
         // A header has two bytes or more.

@@ -153,10 +153,24 @@ impl Judge<'_> {
             work.accepted += judged as u64;
         } else {
             spill(self.out, source, work, limits, self.now)?;
-            let mut records = records.iter_from(from).filter_map(Result::ok).filter(|r| r.offset >= first);
+            let mut records = records.iter_from(from).filter(|r| r.as_ref().map_or(true, |r| r.offset >= first));
             let mut actions = std::mem::take(self.actions);
-            for (index, action) in actions.drain(..).enumerate() {
-                let Some(record) = records.next() else { break };
+            let mut index = 0;
+            while index < judged {
+                // Records that go on as they are do so together.
+                let as_it_is = |(action, view): &(&Action, &RecordView<'_>)| {
+                    **action == Action::Forward && view.size() <= limits.accepted.bytes
+                };
+                let plain = actions[index..].iter().zip(&views[index..]).take_while(as_it_is).count();
+                if plain > 0 {
+                    let (to, some) = (&source.accepted, records.by_ref().take(plain));
+                    self.out.append_all(to, some, work.codec, limits.accepted, self.now)?;
+                    work.accepted += plain as u64;
+                    index += plain;
+                    continue;
+                }
+                let Some(record) = records.next().transpose()? else { break };
+                let action = std::mem::replace(&mut actions[index], Action::Forward);
                 let outcome = self.perform(source, work, &run, index, &record, action, limits)?;
                 match outcome {
                     Outcome::Accepted => work.accepted += 1,
@@ -166,6 +180,7 @@ impl Judge<'_> {
                     }
                     Outcome::Quarantined => work.quarantined += 1,
                 }
+                index += 1;
             }
             *self.actions = actions;
         }
@@ -279,10 +294,7 @@ fn spill(out: &mut Out, source: &Source, work: &mut Work, limits: Limits, now: I
         return Ok(());
     }
     let count = usize::try_from(work.accepted).unwrap_or(usize::MAX);
-    for record in work.records.iter().take(count) {
-        out.append(&source.accepted, &record?, &[], work.codec, limits.accepted, now)?;
-    }
-    Ok(())
+    out.append_all(&source.accepted, work.records.iter().take(count), work.codec, limits.accepted, now)
 }
 
 /// What was put out with a run: nothing as long as the batch may go on whole.

@@ -17,12 +17,14 @@ use weir_wire::records::{Record, Records, RecordsError};
 use super::producer::Place;
 use crate::{Compression, TopicLimit};
 
-/// From how many bytes on a batch goes on by itself.
+/// From how many bytes of records on, decompressed, a batch goes on by itself.
 pub(super) const SMALL: usize = 64 << 10;
 /// How large a batch is built, before compression, where the topic takes it.
 const TARGET: usize = 512 << 10;
 /// What a batch may still grow by: the fields of one more record.
 const SLACK: usize = 128;
+/// How many pieces of memory are kept to build batches in.
+const KEPT: usize = 16;
 
 /// Why a batch of accepted records cannot go on as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,27 @@ pub(super) struct Out {
     records: usize,
     /// When the oldest record that is still being put together came.
     since: Option<Instant>,
+    spares: Spares,
+}
+
+/// Memory that batches were built in. It is free when nothing refers to the batch any more.
+#[derive(Debug, Default)]
+struct Spares(Vec<Bytes>);
+
+impl Spares {
+    fn take(&mut self) -> Vec<u8> {
+        let Some(at) = self.0.iter().position(Bytes::is_unique) else { return Vec::with_capacity(TARGET + SLACK) };
+        let mut free = self.0.swap_remove(at);
+        // What is in it need not come along.
+        free.truncate(0);
+        Vec::from(free)
+    }
+
+    fn keep(&mut self, bytes: Bytes) {
+        if self.0.len() < KEPT {
+            self.0.push(bytes);
+        }
+    }
 }
 
 impl Out {
@@ -106,7 +129,7 @@ impl Out {
 
     /// Forgets all.
     pub(super) fn clear(&mut self) {
-        *self = Out::default();
+        *self = Out { spares: std::mem::take(&mut self.spares), ..Out::default() };
     }
 
     /// Adds a batch as it is, or its records to the others where it is small.
@@ -119,17 +142,34 @@ impl Out {
         limit: TopicLimit,
         now: Instant,
     ) -> Result<(), Unbuilt> {
-        if batch.size() < SMALL {
-            for record in records {
-                self.append(place, &record?, &[], codec, limit, now)?;
-            }
-            return Ok(());
+        if records.body().len() < SMALL {
+            return self.append_all(place, records.iter(), codec, limit, now);
         }
         let pile = pile(&mut self.piles, place);
-        pile.close()?;
+        pile.close(&mut self.spares)?;
         self.records += usize::try_from(batch.count()).unwrap_or(0);
         self.bytes += batch.size();
         pile.ready.push(batch.clone());
+        Ok(())
+    }
+
+    /// Adds records as they are.
+    pub(super) fn append_all<'r>(
+        &mut self,
+        place: &Place,
+        records: impl Iterator<Item = Result<Record<'r>, RecordsError>>,
+        codec: Codec,
+        limit: TopicLimit,
+        now: Instant,
+    ) -> Result<(), Unbuilt> {
+        let pile = pile(&mut self.piles, place);
+        for record in records {
+            let record = record?;
+            let add = |builder: &mut BatchBuilder| builder.append(&record, &[]);
+            self.bytes += pile.add(&mut self.spares, record.parts_size(), codec, limit, add)?;
+            self.records += 1;
+            self.since.get_or_insert(now);
+        }
         Ok(())
     }
 
@@ -144,9 +184,7 @@ impl Out {
         now: Instant,
     ) -> Result<(), Unbuilt> {
         let more_size: usize = more.iter().map(|(name, value)| 10 + name.len() + value.map_or(0, <[u8]>::len)).sum();
-        let size = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + more_size;
-        let own: usize = record.headers.into_iter().map(|h| 10 + h.key.len() + h.value.map_or(0, <[u8]>::len)).sum();
-        self.build(place, size + own, codec, limit, now, |builder| builder.append(record, more))
+        self.build(place, record.parts_size() + more_size, codec, limit, now, |builder| builder.append(record, more))
     }
 
     /// Adds a record of our own making.
@@ -174,17 +212,7 @@ impl Out {
         now: Instant,
         add: impl FnOnce(&mut BatchBuilder) -> Result<(), BuildError>,
     ) -> Result<(), Unbuilt> {
-        let codec = limit.compression.map_or(codec, codec_of);
-        let target = TARGET.min(limit.bytes);
-        let pile = pile(&mut self.piles, place);
-        let full = |builder: &BatchBuilder| builder.codec() != codec || builder.size() + size + SLACK > target;
-        if pile.building.as_ref().is_some_and(full) {
-            pile.close()?;
-        }
-        let builder = pile.building.get_or_insert_with(|| BatchBuilder::new(codec));
-        let before = builder.size();
-        add(builder)?;
-        self.bytes += builder.size() - before;
+        self.bytes += pile(&mut self.piles, place).add(&mut self.spares, size, codec, limit, add)?;
         self.records += 1;
         self.since.get_or_insert(now);
         Ok(())
@@ -195,7 +223,7 @@ impl Out {
         let (mut bytes, mut records) = (0, 0);
         for (place, pile) in &mut self.piles {
             if all {
-                pile.close()?;
+                pile.close(&mut self.spares)?;
             }
             pile.ready.drain(..).for_each(|batch| take(place, batch));
             if let Some(builder) = &pile.building {
@@ -220,9 +248,31 @@ fn pile<'p>(piles: &'p mut BTreeMap<Place, Pile>, place: &Place) -> &'p mut Pile
 }
 
 impl Pile {
-    fn close(&mut self) -> Result<(), Unbuilt> {
+    /// Adds one record of so many bytes; how many the batch has grown by.
+    fn add(
+        &mut self,
+        spares: &mut Spares,
+        size: usize,
+        codec: Codec,
+        limit: TopicLimit,
+        add: impl FnOnce(&mut BatchBuilder) -> Result<(), BuildError>,
+    ) -> Result<usize, Unbuilt> {
+        let codec = limit.compression.map_or(codec, codec_of);
+        let target = TARGET.min(limit.bytes);
+        let full = |builder: &BatchBuilder| builder.codec() != codec || builder.size() + size + SLACK > target;
+        if self.building.as_ref().is_some_and(full) {
+            self.close(spares)?;
+        }
+        let builder = self.building.get_or_insert_with(|| BatchBuilder::in_buffer(codec, spares.take()));
+        let before = builder.size();
+        add(builder)?;
+        Ok(builder.size() - before)
+    }
+
+    fn close(&mut self, spares: &mut Spares) -> Result<(), Unbuilt> {
         if let Some(builder) = self.building.take().filter(|builder| builder.count() > 0) {
-            let mut bytes: Bytes = builder.finish(0)?;
+            let (mut bytes, free) = builder.finish_in_buffer(0)?;
+            spares.keep(if free.capacity() > 0 { Bytes::from(free) } else { bytes.clone() });
             // What was just built is a batch.
             if let Ok(Some(batch)) = Batch::split(&mut bytes) {
                 self.ready.push(batch);
@@ -239,5 +289,41 @@ pub(super) fn codec_of(compression: Compression) -> Codec {
         Compression::Snappy => Codec::Snappy,
         Compression::Lz4 => Codec::Lz4,
         Compression::Zstd => Codec::Zstd,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Memory is used again, and only once nothing refers to the batch that was built in it.
+    #[test]
+    fn memory_of_a_batch_is_used_again_when_the_batch_is_gone() {
+        let check = |codec: Codec| {
+            let mut spares = Spares::default();
+            let build = |spares: &mut Spares| {
+                let mut pile =
+                    Pile { building: Some(BatchBuilder::in_buffer(codec, spares.take())), ..Pile::default() };
+                let add = |builder: &mut BatchBuilder| builder.push(7, Some(b"key"), Some(&[1; 100]), &[]);
+                let limit = TopicLimit { bytes: 1 << 20, compression: None, partitions: 1 };
+                pile.add(spares, 120, codec, limit, add).unwrap();
+                pile.close(spares).unwrap();
+                pile.ready.remove(0)
+            };
+            let first = build(&mut spares);
+            assert_eq!(spares.0.len(), 1);
+            let at = spares.0[0].as_ptr();
+            let second = build(&mut spares);
+            let records = Records::read(&first, 1 << 20).unwrap();
+            let values: Vec<_> = records.iter().map(|record| record.unwrap().value.unwrap()).collect();
+            assert_eq!(values, [[1; 100]]);
+            drop(records);
+            drop((first, second));
+            let (third, fourth) = (spares.take(), spares.take());
+            assert!(third.as_ptr() == at || fourth.as_ptr() == at);
+            assert!(third.is_empty() && third.capacity() >= TARGET);
+        };
+        check(Codec::None);
+        check(Codec::Lz4);
     }
 }

@@ -26,7 +26,7 @@ const IDLE: Duration = Duration::from_millis(100);
 /// How long records are put together into a batch while nothing more comes.
 const LINGER: Duration = Duration::from_millis(5);
 /// What may be judged and sent and not acknowledged, in bytes.
-const AHEAD: usize = 8 << 20;
+const AHEAD: usize = 6 << 20;
 /// How often the status is published.
 const PUBLISH: Duration = Duration::from_millis(500);
 
