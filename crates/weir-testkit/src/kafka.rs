@@ -69,7 +69,14 @@ pub struct Cluster {
     program: Program,
     properties: Vec<(String, String)>,
     port: u16,
+    /// What the virtual machine is told.
+    machine: &'static [&'static str],
 }
+
+/// A broker of a test lives for seconds: to compile less eagerly halves the CPU time of a short life.
+const BRIEF: &[&str] = &["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx384m"];
+/// A broker that is measured is run as Kafka's own scripts run it.
+const LASTING: &[&str] = &["-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-Xms1g", "-Xmx1g"];
 
 /// What is run.
 #[derive(Clone, Debug)]
@@ -120,6 +127,19 @@ impl Cluster {
         };
         let started = Cluster::launch(program, owned(properties), None);
         Some(started.unwrap_or_else(|error| panic!("the broker did not start: {error}")))
+    }
+
+    /// Apache Kafka for a measurement: with the heap, the collector and the compilers that Kafka's own scripts give it. `None` as for
+    /// [`Cluster::start`].
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    #[track_caller]
+    pub fn start_measured() -> Option<Cluster> {
+        let mut cluster = Cluster::start_kind(Kind::Apache, &[])?;
+        cluster.machine = LASTING;
+        cluster.restart();
+        Some(cluster)
     }
 
     /// Apache Kafka that asks who comes, on further ports beside the open one of [`Cluster::bootstrap`]. Whoever comes in may do all.
@@ -182,7 +202,7 @@ impl Cluster {
         features: &[(&str, u16)],
     ) -> io::Result<Cluster> {
         let folder = tempfile::Builder::new().prefix("weir-kafka-").tempdir()?;
-        let cluster = Cluster { broker: None, folder, program, properties, port: free_port() };
+        let cluster = Cluster { broker: None, folder, program, properties, port: free_port(), machine: BRIEF };
         if let Program::Apache(libs) = &cluster.program {
             let (port, controller) = (cluster.port, controllers[index]);
             let (more, security) = match secured {
@@ -293,7 +313,7 @@ impl Cluster {
     #[track_caller]
     fn spawn(&mut self) {
         let command = match &self.program {
-            Program::Apache(libs) => self.java(libs, &["-Xmx384m", "kafka.Kafka"]),
+            Program::Apache(libs) => self.java(libs, &["kafka.Kafka"]),
             Program::Embedded(program) => self.embedded(program),
         };
         let started = command.and_then(|mut command| Process::spawn_with_folder(&mut command, self.folder.path()));
@@ -312,14 +332,15 @@ impl Cluster {
         });
     }
 
-    /// `java <arguments> server.properties` with the broker's class path. Compiling less eagerly halves the CPU time of a short life.
+    /// `java <arguments> server.properties` with the broker's class path.
     fn java(&self, libs: &Path, arguments: &[&str]) -> io::Result<Command> {
         let output: File = OpenOptions::new().create(true).append(true).open(self.output())?;
         let mut command = Command::new("java");
         command
             .arg("-cp")
             .arg(libs.join("*"))
-            .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"])
+            .args(self.machine)
+            .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
             .args(arguments)
             .arg(self.folder.path().join("server.properties"))
             .current_dir(self.folder.path())

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use weir_avro::{FieldPath, JsonForm, Schema};
 use weir_kafka::{Admin, ClusterConfig, NewTopic, Outgoing, Writer};
-use weir_testkit::kafka::{Cluster, Kind};
+use weir_testkit::kafka::Cluster;
 use weir_testkit::{Process, free_port, http, wait_for};
 use weir_view::{Relation, ViewRecord, plan_all, read};
 
@@ -55,7 +55,7 @@ fn main() {
         let mut named = std::env::args().skip(1).filter(|a| !a.starts_with('-')).peekable();
         named.peek().is_none() || named.any(|a| a == part)
     };
-    let Some(cluster) = Cluster::start_kind(Kind::Apache, &[]) else { return };
+    let Some(cluster) = Cluster::start_measured() else { return };
     let kafka = ClusterConfig::new::<&str, &str>(&cluster.bootstrap(), []).unwrap();
     let admin = Admin::new(&kafka).unwrap();
     let registry = free_port();

@@ -12,7 +12,9 @@ import java.security.NoSuchAlgorithmException;
 import java.time.Duration;
 import java.util.HexFormat;
 import java.util.Properties;
+import java.util.Set;
 import java.util.concurrent.CountDownLatch;
+import java.util.regex.Pattern;
 import org.apache.avro.Schema;
 import org.apache.avro.generic.GenericData;
 import org.apache.avro.generic.GenericDatumReader;
@@ -36,10 +38,11 @@ import org.apache.kafka.streams.kstream.TimeWindows;
 import org.apache.kafka.streams.state.BuiltInDslStoreSuppliers;
 
 /**
- * The topologies of the router's benchmark in Kafka Streams: the same input, the same output, exactly once.
+ * The topologies of the benchmarks of router and enforcer in Kafka Streams: the same input, the same output, exactly once.
  *
- * <p>Arguments: bootstrap servers, application id, topology (filter, join, window), stores (tuned or shipped), folder of
- * the state, folder of the schemas, id of the input's schema.
+ * <p>Arguments: bootstrap servers, application id, topology (filter, join, window, check), stores (tuned or shipped), folder
+ * of the state, folder of the schemas, id of the input's schema; for check also the topics of its input, of what keeps the
+ * rules and of what breaks them.
  */
 public final class Streams {
   private Streams() {}
@@ -73,6 +76,7 @@ public final class Streams {
       case "filter" -> filter(builder, schemas, id);
       case "join" -> join(builder, schemas, id);
       case "window" -> window(builder, schemas, id);
+      case "check" -> check(builder, schemas, id, arguments[7], arguments[8], arguments[9]);
       default -> throw new IllegalArgumentException("no topology is called " + topology);
     }
     KafkaStreams streams = new KafkaStreams(builder.build(config), config);
@@ -154,6 +158,50 @@ public final class Streams {
               return org.apache.kafka.streams.KeyValue.pair(key, made.write(row));
             })
         .to("bench.counted", Produced.with(Serdes.ByteArray(), Serdes.ByteArray()));
+  }
+
+  /** The rules of the enforcer's orders.odcs.yaml by hand: an event is decoded, held against all of them and encoded. */
+  private static void check(StreamsBuilder builder, Path schemas, int id, String input, String good, String bad)
+      throws IOException {
+    Avro avro = new Avro(schema(schemas, "Order.avsc"), id);
+    Set<String> statuses = Set.of("NEW", "PAID", "SHIPPED", "CANCELLED");
+    Pattern currency = Pattern.compile("^[A-Z]{3}$");
+    Serde<byte[]> bytes = Serdes.ByteArray();
+    builder.stream(input, Consumed.with(bytes, bytes))
+        .mapValues(
+            (key, value) -> {
+              GenericRecord order = avro.read(value);
+              boolean kept =
+                  length(order.get("order_id"), 3, 40)
+                      && length(order.get("customer_id"), 1, 40)
+                      && order.get("customer_id").toString().equals(new String(key, StandardCharsets.UTF_8))
+                      && within((int) order.get("store"), 1, 999)
+                      && statuses.contains(order.get("status").toString())
+                      && currency.matcher(order.get("currency").toString()).find()
+                      && within((int) order.get("quantity"), 1, 1000)
+                      && (double) order.get("unit_price") >= 0
+                      && (double) order.get("discount") >= 0
+                      && (double) order.get("total") >= 0
+                      && length(order.get("channel"), 1, 20)
+                      && (order.get("note") == null || length(order.get("note"), 0, 2000))
+                      && (double) order.get("discount")
+                          <= (double) order.get("unit_price") * (double) (int) order.get("quantity");
+              return new Judged(kept, kept ? avro.write(order) : value);
+            })
+        .to(
+            (key, judged, context) -> judged.kept() ? good : bad,
+            Produced.with(bytes, Serdes.serdeFrom((topic, judged) -> judged.value(), (topic, value) -> null)));
+  }
+
+  private record Judged(boolean kept, byte[] value) {}
+
+  private static boolean length(Object text, int least, int most) {
+    String characters = text.toString();
+    return within(characters.codePointCount(0, characters.length()), least, most);
+  }
+
+  private static boolean within(int value, int least, int most) {
+    return least <= value && value <= most;
   }
 
   /** Keys are bytes; stores need no more of them. */
