@@ -24,8 +24,7 @@ pub struct Binding {
     /// The tests in field order, and beside each what a violation tells.
     pub(crate) tests: Box<[(u32, SlotTest)]>,
     pub(crate) labels: Box<[Label]>,
-    /// Ranges that tests stand for, with what a violation of each tells.
-    pub(crate) ranges: Box<[(Test, Label)]>,
+    pub(crate) clean: Clean,
     pub(crate) defaults: Box<[Filler]>,
     /// The slots of the key fields.
     pub(crate) key: Box<[u32]>,
@@ -35,8 +34,21 @@ pub struct Binding {
     pub(crate) reads_key: bool,
 }
 
+/// The tests by their kind, which are asked one after the other without a choice between them: that all of them hold, as for most
+/// events, is found out at a part of the cost. Which one does not, the tests in their order tell.
+#[derive(Debug)]
+pub(crate) struct Clean {
+    /// Slots and the range that all tests of each have in common.
+    pub longs: Box<[(u32, i64, i64)]>,
+    pub doubles: Box<[(u32, f64, f64)]>,
+    /// Slots and how many characters their texts have.
+    pub chars: Box<[(u32, u64, u64)]>,
+    /// All other tests.
+    pub others: Box<[usize]>,
+}
+
 /// What a violation of a test tells.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Label {
     pub spec: u32,
     pub node: NodeId,
@@ -47,20 +59,6 @@ pub(crate) struct Label {
 #[derive(Debug)]
 pub(crate) enum SlotTest {
     One(Test),
-    /// What `count` ranges from [`Binding::ranges`] at `first` have in common: a long in it keeps all of them.
-    Longs {
-        lo: i64,
-        hi: i64,
-        first: u32,
-        count: u32,
-    },
-    /// The same for a double.
-    Doubles {
-        lo: f64,
-        hi: f64,
-        first: u32,
-        count: u32,
-    },
     /// The items of an array or the entries of a map.
     Inside(Box<Inside>),
     /// An expression that sees the writer's types.
@@ -142,20 +140,9 @@ impl CompiledObject {
         match Walker::new(writer.clone(), &paths, Limits::default()) {
             Ok(walker) if binder.refusals.is_empty() => {
                 let Binder { tests, labels, defaults, reads_key, .. } = binder;
-                let (tests, labels, ranges) = with_common_ranges(tests, labels);
-                let (tests, labels, ranges) = (tests.into(), labels.into(), ranges.into());
-                let defaults = defaults.into();
-                Ok(Binding {
-                    object: self.clone(),
-                    walker,
-                    tests,
-                    labels,
-                    ranges,
-                    defaults,
-                    key,
-                    event_time,
-                    reads_key,
-                })
+                let clean = Clean::of(&tests);
+                let (tests, labels, defaults) = (tests.into(), labels.into(), defaults.into());
+                Ok(Binding { object: self.clone(), walker, tests, labels, clean, defaults, key, event_time, reads_key })
             }
             outcome => {
                 let mut findings = Findings::new(&self.file);
@@ -178,55 +165,26 @@ struct Binder<'b> {
     reads_key: bool,
 }
 
-/// Several ranges of one slot become one, so that a value that keeps all of them is looked at once. Gives the tests, their
-/// labels, and the ranges that stand behind those.
-fn with_common_ranges(
-    tests: Vec<(u32, SlotTest)>,
-    labels: Vec<Label>,
-) -> (Vec<(u32, SlotTest)>, Vec<Label>, Vec<(Test, Label)>) {
-    let (mut out, mut told, mut ranges): (Vec<(u32, SlotTest)>, Vec<Label>, Vec<(Test, Label)>) = Default::default();
-    for ((slot, test), label) in tests.into_iter().zip(labels) {
-        // A test that stands alone is the first of its ranges once a second one comes.
-        if let (Some((of, SlotTest::One(before))), SlotTest::One(now)) = (out.last(), &test)
-            && *of == slot
-        {
-            let first = ranges.len() as u32;
-            let common = match (before, now) {
-                (Test::Long { lo, hi }, Test::Long { .. }) => SlotTest::Longs { lo: *lo, hi: *hi, first, count: 1 },
-                (Test::Double { lo, hi }, Test::Double { .. }) => {
-                    SlotTest::Doubles { lo: *lo, hi: *hi, first, count: 1 }
-                }
-                _ => {
-                    out.push((slot, test));
-                    told.push(label);
-                    continue;
-                }
-            };
-            if let (Some((_, SlotTest::One(before))), Some(label)) = (out.pop(), told.last()) {
-                ranges.push((before, label.clone()));
-            }
-            out.push((slot, common));
-        }
-        match (out.last_mut(), test) {
-            (Some((of, SlotTest::Longs { lo, hi, count, .. })), SlotTest::One(Test::Long { lo: l, hi: h }))
-                if *of == slot =>
-            {
-                (*lo, *hi, *count) = ((*lo).max(l), (*hi).min(h), *count + 1);
-                ranges.push((Test::Long { lo: l, hi: h }, label));
-            }
-            (Some((of, SlotTest::Doubles { lo, hi, count, .. })), SlotTest::One(Test::Double { lo: l, hi: h }))
-                if *of == slot =>
-            {
-                (*lo, *hi, *count) = (lo.max(l), hi.min(h), *count + 1);
-                ranges.push((Test::Double { lo: l, hi: h }, label));
-            }
-            (_, test) => {
-                out.push((slot, test));
-                told.push(label);
+impl Clean {
+    fn of(tests: &[(u32, SlotTest)]) -> Clean {
+        let (mut longs, mut doubles) = (Vec::<(u32, i64, i64)>::new(), Vec::<(u32, f64, f64)>::new());
+        let (mut chars, mut others) = (Vec::new(), Vec::new());
+        for (index, (slot, test)) in tests.iter().enumerate() {
+            match test {
+                SlotTest::One(Test::Long { lo, hi }) => match longs.iter_mut().find(|(of, ..)| of == slot) {
+                    Some((_, least, most)) => (*least, *most) = ((*least).max(*lo), (*most).min(*hi)),
+                    None => longs.push((*slot, *lo, *hi)),
+                },
+                SlotTest::One(Test::Double { lo, hi }) => match doubles.iter_mut().find(|(of, ..)| of == slot) {
+                    Some((_, least, most)) => (*least, *most) = (least.max(*lo), most.min(*hi)),
+                    None => doubles.push((*slot, *lo, *hi)),
+                },
+                SlotTest::One(Test::Chars { least, most }) => chars.push((*slot, *least, *most)),
+                _ => others.push(index),
             }
         }
+        Clean { longs: longs.into(), doubles: doubles.into(), chars: chars.into(), others: others.into() }
     }
-    (out, told, ranges)
 }
 
 /// The field of a writer's record that a reader's field is read from (Avro specification, "Aliases").

@@ -15,6 +15,7 @@ use crate::compile::{CompiledObject, millis};
 use crate::exact::{Exact, unscaled};
 use crate::rule::Spec;
 use crate::settings::{KeyFormat, Mode};
+use crate::test::has_length;
 use crate::verdict::DataFault;
 
 /// The most violations of one event that are kept; further ones are counted.
@@ -148,35 +149,58 @@ impl Binding {
         if !self.key.is_empty() {
             self.check_key(event, slots, &mut report);
         }
-        let (schema, slots): (_, &[Slot<'a>]) = (self.schema(), slots);
-        for (index, (slot, test)) in self.tests.iter().enumerate() {
-            let value = &slots[*slot as usize];
-            let holds = match test {
-                SlotTest::One(test) => test.holds(value, schema),
-                SlotTest::Longs { lo, hi, .. } => match value {
-                    Slot::Long(n) => lo <= n && n <= hi,
-                    value => matches!(value, Slot::Null | Slot::Absent),
-                },
-                SlotTest::Doubles { lo, hi, .. } => match value {
-                    Slot::Double(n) => lo <= n && n <= hi,
-                    value => matches!(value, Slot::Null | Slot::Absent),
-                },
-                SlotTest::Inside(inside) => {
-                    self.check_inside(index, inside, *value, &mut report);
-                    true
-                }
-                _ if matches!(value, Slot::Null | Slot::Absent) => true,
-                SlotTest::Program(program) | SlotTest::ReaderProgram(program) => match program.decide(slots) {
-                    Some(holds) => holds,
-                    None => matches!(program.test(&self.input(test, event, slots)), Ok(true)),
-                },
-            };
-            if !holds {
-                self.broken(index, test, event, slots, &mut report);
-            }
+        if !self.is_clean(event, slots) {
+            self.look_closer(event, slots, &mut report);
         }
         self.check_time(event, slots, &mut report);
         Ok(report)
+    }
+
+    /// Whether all tests hold.
+    #[inline(always)]
+    fn is_clean<'a>(&'a self, event: &Event<'a>, slots: &[Slot<'a>]) -> bool {
+        let absent = |slot: &Slot<'_>| matches!(slot, Slot::Null | Slot::Absent);
+        self.clean.longs.iter().all(|(slot, lo, hi)| match &slots[*slot as usize] {
+            Slot::Long(n) => lo <= n && n <= hi,
+            other => absent(other),
+        }) && self.clean.doubles.iter().all(|(slot, lo, hi)| match &slots[*slot as usize] {
+            Slot::Double(n) => lo <= n && n <= hi,
+            other => absent(other),
+        }) && self.clean.chars.iter().all(|(slot, least, most)| match &slots[*slot as usize] {
+            Slot::Str(text) => has_length(*text, *least, *most),
+            other => absent(other),
+        }) && self.clean.others.iter().all(|index| self.holds(*index, event, slots))
+    }
+
+    #[inline(always)]
+    fn holds<'a>(&'a self, index: usize, event: &Event<'a>, slots: &[Slot<'a>]) -> bool {
+        let (slot, test) = &self.tests[index];
+        let value = &slots[*slot as usize];
+        match test {
+            SlotTest::One(test) => test.holds(value, self.schema()),
+            SlotTest::Inside(inside) => {
+                let mut clean = true;
+                inside.each(*value, self.schema(), &mut |_, _, _, _| clean = false);
+                clean
+            }
+            _ if matches!(value, Slot::Null | Slot::Absent) => true,
+            SlotTest::Program(program) | SlotTest::ReaderProgram(program) => match program.decide(slots) {
+                Some(holds) => holds,
+                None => matches!(program.test(&self.input(test, event, slots)), Ok(true)),
+            },
+        }
+    }
+
+    /// Reports what does not hold, in the order of the fields.
+    #[inline(never)]
+    fn look_closer<'a>(&'a self, event: &Event<'a>, slots: &[Slot<'a>], report: &mut Report) {
+        for (index, (slot, test)) in self.tests.iter().enumerate() {
+            match test {
+                SlotTest::Inside(inside) => self.check_inside(index, inside, slots[*slot as usize], report),
+                _ if !self.holds(index, event, slots) => self.broken(index, test, event, slots, report),
+                _ => {}
+            }
+        }
     }
 
     /// The event as an expression sees it.
@@ -190,26 +214,13 @@ impl Binding {
     /// Reports a broken rule; an expression is asked again, for the error it may have ended with.
     #[cold]
     fn broken(&self, index: usize, test: &SlotTest, event: &Event<'_>, slots: &[Slot<'_>], report: &mut Report) {
-        if let SlotTest::Longs { first, count, .. } | SlotTest::Doubles { first, count, .. } = test {
-            let value = slots[self.tests[index].0 as usize];
-            for (test, label) in &self.ranges[*first as usize..][..*count as usize] {
-                if !test.holds(&value, self.schema()) {
-                    let spec = &self.object.specs[label.spec as usize];
-                    let path = label.path.to_string();
-                    report.push(spec.mode, || violation(spec, path, value, self.schema(), label.node));
-                }
-            }
-            return;
-        }
         let label = &self.labels[index];
         let spec = &self.object.specs[label.spec as usize];
         let (outcome, value) = match test {
             SlotTest::Program(program) | SlotTest::ReaderProgram(program) => {
                 (program.test(&self.input(test, event, slots)), Slot::Absent)
             }
-            SlotTest::One(_) | SlotTest::Inside(_) | SlotTest::Longs { .. } | SlotTest::Doubles { .. } => {
-                (Ok(false), slots[self.tests[index].0 as usize])
-            }
+            SlotTest::One(_) | SlotTest::Inside(_) => (Ok(false), slots[self.tests[index].0 as usize]),
         };
         let path = label.path.to_string();
         report.push(spec.mode, || match outcome {

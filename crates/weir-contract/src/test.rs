@@ -286,11 +286,7 @@ impl Test {
             (Self::Double { lo, hi }, Slot::Double(n)) => lo <= n && n <= hi,
             (Self::Present, slot) => !matches!(slot, Slot::Null),
             (Self::Texts(list, allowed), Slot::Str(text)) => list.iter().any(|t| text.is(t.as_bytes())) == *allowed,
-            (Self::Chars { least, most }, Slot::Str(text)) => {
-                // A character takes one to four bytes, which settles most texts without counting.
-                let bytes = text.as_bytes().len() as u64;
-                (bytes <= *most && bytes.div_ceil(4) >= *least) || in_range(text.chars() as u64, *least, *most)
-            }
+            (Self::Chars { least, most }, Slot::Str(text)) => has_length(*text, *least, *most),
             (Self::Pattern(pattern), Slot::Str(text)) => pattern.is_match(*text),
             (test, slot) => test.holds_rarely(*slot, schema),
         }
@@ -335,6 +331,13 @@ impl Test {
             _ => true,
         }
     }
+}
+
+/// Whether a text has so many characters. One takes one to four bytes, which settles most texts without counting.
+#[inline]
+pub(crate) fn has_length(text: Utf8<'_>, least: u64, most: u64) -> bool {
+    let bytes = text.as_bytes().len() as u64;
+    (bytes <= most && bytes.div_ceil(4) >= least) || in_range(text.chars() as u64, least, most)
 }
 
 #[inline]
