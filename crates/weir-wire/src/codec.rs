@@ -92,13 +92,18 @@ impl Codec {
     /// At no time more than twice `limit` is allocated for the output, whatever sizes `input` claims, plus what the
     /// codec needs for itself (gzip 50 KiB, zstd 160 KiB; zstd's window is the output, so its size costs nothing).
     pub fn decompress(self, input: &[u8], limit: usize) -> Result<Bytes, CodecError> {
+        self.decompress_in(input, limit, Vec::new())
+    }
+
+    /// The same, in memory that was used before where the codec can (LZ4, zstd); what is in it is overwritten.
+    pub fn decompress_in(self, input: &[u8], limit: usize, memory: Vec<u8>) -> Result<Bytes, CodecError> {
         let mut out = match self {
             Codec::None if input.len() > limit => Err(CodecError::TooLarge { codec: self, limit }),
             Codec::None => Ok(input.to_vec()),
             Codec::Gzip => gzip::decompress(input, limit),
             Codec::Snappy => snappy::decompress(input, limit),
-            Codec::Lz4 => lz4::decompress(input, limit),
-            Codec::Zstd => zstd::decompress(input, limit),
+            Codec::Lz4 => lz4::decompress(input, limit, memory),
+            Codec::Zstd => zstd::decompress(input, limit, memory),
         }?;
         if out.capacity() / 2 > out.len() {
             out.shrink_to_fit();

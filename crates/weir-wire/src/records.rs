@@ -107,12 +107,17 @@ impl Records {
     /// Makes the records of `batch` ready to be read; those of an uncompressed batch stay where they are, others are
     /// decompressed to at most `limit` bytes. The checksum is not looked at ([`Batch::verify_crc`]).
     pub fn read(batch: &Batch, limit: usize) -> Result<Records, RecordsError> {
+        Self::read_in(batch, limit, &mut Vec::new())
+    }
+
+    /// The same, and takes `memory` for what is decompressed, whatever is in it.
+    pub fn read_in(batch: &Batch, limit: usize, memory: &mut Vec<u8>) -> Result<Records, RecordsError> {
         let payload = batch.payload();
         let body = match batch.codec()? {
             // A batch that compaction emptied names its codec still.
             _ if payload.is_empty() => payload,
             Codec::None => payload,
-            codec => codec.decompress(&payload, limit)?,
+            codec => codec.decompress_in(&payload, limit, std::mem::take(memory))?,
         };
         let count = batch.count();
         if usize::try_from(count).is_ok_and(|n| n > body.len() / SMALLEST_RECORD) {
@@ -136,6 +141,11 @@ impl Records {
     /// All records in their wire form, uncompressed.
     pub fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// The memory that the records lie in; nothing where somebody else refers to it.
+    pub fn into_memory(self) -> Option<Vec<u8>> {
+        self.body.is_unique().then(|| Vec::from(self.body))
     }
 
     /// The records in their order. After an error, or after as many records as the header says, it is at its end;

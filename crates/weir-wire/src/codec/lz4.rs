@@ -24,13 +24,31 @@ const DICTIONARY: u8 = 0b0000_0001;
 const WRITTEN_HEADER: [u8; 7] = [0x04, 0x22, 0x4D, 0x18, VERSION | INDEPENDENT, 4 << 4, 0x82];
 const WRITTEN_BLOCK: usize = 64 * 1024;
 
-pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
-    let mut out = Vec::new();
+pub(super) fn decompress(input: &[u8], limit: usize, memory: Vec<u8>) -> Result<Vec<u8>, CodecError> {
+    let mut out = Out { bytes: memory, filled: 0 };
+    out.bytes.truncate(limit);
     let mut rest = input;
     loop {
         frame(input, &mut rest, &mut out, limit)?;
         if rest.is_empty() {
-            return Ok(out);
+            out.bytes.truncate(out.filled);
+            return Ok(out.bytes);
+        }
+    }
+}
+
+/// What has come out, and room behind it that need not be zeroed again.
+struct Out {
+    bytes: Vec<u8>,
+    filled: usize,
+}
+
+impl Out {
+    /// Has room for so many more bytes, which are within the limit.
+    fn make_room(&mut self, size: usize, limit: usize) {
+        let missing = (self.filled + size).saturating_sub(self.bytes.len());
+        if missing > 0 {
+            grow(&mut self.bytes, missing, limit);
         }
     }
 }
@@ -41,8 +59,8 @@ pub(super) fn has_independent_blocks(input: &[u8]) -> bool {
 }
 
 /// Decodes one frame off `rest`, which is the end of `input`.
-fn frame(input: &[u8], rest: &mut &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), CodecError> {
-    let first = out.len();
+fn frame(input: &[u8], rest: &mut &[u8], out: &mut Out, limit: usize) -> Result<(), CodecError> {
+    let first = out.filled;
     let cut = |rest: &[u8]| Codec::Lz4.corrupt(format_args!("cut off after byte {}", input.len() - rest.len()));
     let magic = rest.try_get_u32_le().map_err(|_| cut(rest))?;
     if magic != MAGIC {
@@ -79,25 +97,38 @@ fn frame(input: &[u8], rest: &mut &[u8], out: &mut Vec<u8>, limit: usize) -> Res
         if word & UNCOMPRESSED == 0 {
             let corrupt =
                 |detail: &dyn std::fmt::Display| Codec::Lz4.corrupt(format_args!("block at byte {at}: {detail}"));
+            let start = out.filled;
+            let window = if flags & INDEPENDENT != 0 { start } else { first.max(start.saturating_sub(WINDOW)) };
+            // Where the largest block fits what is there, its size need not be known before. What goes wrong is told below.
+            let (before, room) = out.bytes.split_at_mut(start);
+            if let Some(target) = room.get_mut(..max_block)
+                && let Ok(written) = decompress_into_with_dict(block, target, &before[window..])
+            {
+                out.filled += written;
+                if flags & BLOCK_CHECKSUM != 0 {
+                    rest.try_get_u32_le().map_err(|_| cut(rest))?;
+                }
+                continue;
+            }
             let size = block_size(block).ok_or_else(|| corrupt(&"cut off inside a sequence"))?;
             if size > max_block {
                 return Err(corrupt(&format_args!("holds {size} bytes, more than the frame's {max_block}")));
             }
-            let start = out.len();
             if size > limit - start {
                 return Err(CodecError::TooLarge { codec: Codec::Lz4, limit });
             }
-            grow(out, size, limit);
-            let (before, target) = out.split_at_mut(start);
-            let window = if flags & INDEPENDENT != 0 { start } else { first.max(start.saturating_sub(WINDOW)) };
-            let written =
-                decompress_into_with_dict(block, target, &before[window..]).map_err(|error| corrupt(&error))?;
-            out.truncate(start + written);
+            out.make_room(size, limit);
+            let (before, target) = out.bytes.split_at_mut(start);
+            let written = decompress_into_with_dict(block, &mut target[..size], &before[window..])
+                .map_err(|error| corrupt(&error))?;
+            out.filled += written;
         } else {
-            if length > limit - out.len() {
+            if length > limit - out.filled {
                 return Err(CodecError::TooLarge { codec: Codec::Lz4, limit });
             }
-            out.extend_from_slice(block);
+            out.make_room(length, limit);
+            out.bytes[out.filled..][..length].copy_from_slice(block);
+            out.filled += length;
         }
         if flags & BLOCK_CHECKSUM != 0 {
             rest.try_get_u32_le().map_err(|_| cut(rest))?;
@@ -106,7 +137,7 @@ fn frame(input: &[u8], rest: &mut &[u8], out: &mut Vec<u8>, limit: usize) -> Res
     if flags & CONTENT_CHECKSUM != 0 {
         rest.try_get_u32_le().map_err(|_| cut(rest))?;
     }
-    let made = (out.len() - first) as u64;
+    let made = (out.filled - first) as u64;
     match content_size {
         Some(size) if size != made => {
             Err(Codec::Lz4.corrupt(format_args!("frame claims {size} bytes and holds {made}")))

@@ -20,9 +20,10 @@ const SKIPPABLE: u32 = 0x184D_2A50;
 const MAX_BLOCK: u64 = 128 * 1024;
 const TOO_SMALL: usize = ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall as usize;
 
-pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
+pub(super) fn decompress(input: &[u8], limit: usize, mut out: Vec<u8>) -> Result<Vec<u8>, CodecError> {
     let bound = output_bound(input).ok_or_else(|| Codec::Zstd.corrupt("the frames are cut off or malformed"))?;
-    let mut out = Vec::with_capacity(usize::try_from(bound).unwrap_or(usize::MAX).min(limit));
+    out.clear();
+    out.reserve_exact(usize::try_from(bound).unwrap_or(usize::MAX).min(limit));
     let mut context = DCtx::try_create().ok_or_else(|| Codec::Zstd.corrupt("out of memory"))?;
     match context.decompress(&mut out, input) {
         Ok(_) => Ok(out),
