@@ -19,9 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a broker may wait for something to be fetched.
 const FETCH_WAIT: Duration = Duration::from_millis(100);
 /// What one answer to a fetch may hold, and one partition of it, in bytes.
-const FETCH: (i32, i32) = (4 << 20, 1 << 20);
+const FETCH: (i32, i32) = (2 << 20, 1 << 20);
 /// What may wait to be judged, of all partitions and of one, in bytes.
-const QUEUED: (usize, usize) = (8 << 20, 1 << 20);
+const QUEUED: (usize, usize) = (6 << 20, 1 << 20);
 /// What one request may carry of records, in bytes, beyond its first batch.
 const PRODUCE: usize = 2 << 20;
 /// Requests to produce that are on their way to one broker: more would be no safe order (KIP-98).

@@ -202,8 +202,8 @@ impl Source {
         self.work.is_some() || !self.queue.is_empty()
     }
 
-    /// The next batch with records to be judged.
-    pub(super) fn next(&mut self) -> Next {
+    /// The next batch with records to be judged; `memory` is for what is decompressed.
+    pub(super) fn next(&mut self, memory: &mut Vec<u8>) -> Next {
         if let Some(work) = self.work.take() {
             return Next::Batch(work);
         }
@@ -250,7 +250,7 @@ impl Source {
             let from = first.max(self.judged_to);
             let read = intact.map_err(|error| error.to_string()).and_then(|()| {
                 let codec = batch.codec().map_err(|error| error.to_string())?;
-                Ok((codec, Records::read(&batch, LARGEST).map_err(|error| error.to_string())?))
+                Ok((codec, Records::read_in(&batch, LARGEST, memory).map_err(|error| error.to_string())?))
             });
             match read {
                 Ok((codec, records)) => {

@@ -10,6 +10,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use weir_wire::codec::Codec;
+
 use super::Cluster;
 use super::assign::Assignment;
 use super::group::{self, Member, Settings};
@@ -26,7 +28,7 @@ const IDLE: Duration = Duration::from_millis(100);
 /// How long records are put together into a batch while nothing more comes.
 const LINGER: Duration = Duration::from_millis(5);
 /// What may be judged and sent and not acknowledged, in bytes.
-const AHEAD: usize = 6 << 20;
+const AHEAD: usize = 8 << 20;
 /// How often the status is published.
 const PUBLISH: Duration = Duration::from_millis(500);
 
@@ -77,6 +79,8 @@ pub(super) struct Worker<'w> {
     serial: u64,
     cursor: Option<Place>,
     actions: Vec<Action>,
+    /// What the last batch was decompressed in, for the next one.
+    memory: Vec<u8>,
     pub(super) routes: Arc<Vec<Route>>,
     pub(super) routes_version: u64,
     pub(super) revoking: Assignment,
@@ -131,6 +135,7 @@ impl<'w> Worker<'w> {
             serial: 0,
             cursor: None,
             actions: Vec::new(),
+            memory: Vec::new(),
             routes: Arc::new(Vec::new()),
             routes_version: 0,
             revoking: Assignment::new(),
@@ -284,19 +289,26 @@ impl<'w> Worker<'w> {
         let config = &self.board.config;
         if held
             || self.out.records() >= config.transaction_records
-            || self.out.bytes() >= config.transaction_bytes.min(AHEAD)
-            || self.producer.bytes() >= AHEAD
+            || self.out.bytes() >= config.transaction_bytes
+            || self.out.bytes() + self.producer.bytes() >= AHEAD
             || !(self.producer.takes() || self.producer.opened().is_some())
         {
             return Ok(false);
         }
         let ready =
             |source: &Source| source.has_more() && source.stalled.as_ref().is_none_or(|(until, _)| *until <= now);
+        // A batch that is begun goes first: it is in the cache, and no second one need be decompressed.
+        let begun =
+            |place: &&Place| self.sources.get(place).is_some_and(|source| source.work.is_some() && ready(source));
+        let begun = self.cursor.as_ref().filter(begun).cloned();
         let after = match &self.cursor {
             Some(cursor) => self.sources.range((Bound::Excluded(cursor.clone()), Bound::Unbounded)),
             None => self.sources.range::<Place, _>(..),
         };
-        let next = after.chain(self.sources.iter()).find(|(_, source)| ready(source)).map(|(place, _)| place.clone());
+        let next = begun.or_else(|| {
+            let place = after.chain(self.sources.iter()).find(|(_, source)| ready(source)).map(|(place, _)| place);
+            place.cloned()
+        });
         let Some(place) = next else { return Ok(false) };
         let Some(source) = self.sources.get_mut(&place) else { return Ok(false) };
         source.stalled = None;
@@ -311,7 +323,7 @@ impl<'w> Worker<'w> {
             }
         };
         let mut damaged = None;
-        let deed = match source.next() {
+        let deed = match source.next(&mut self.memory) {
             Next::Empty => None,
             Next::Foreign(reason) => {
                 self.serial += 1;
@@ -340,7 +352,12 @@ impl<'w> Worker<'w> {
                     source.work = Some(work);
                     deed
                 }
-                Judged::Done(deed) => deed,
+                Judged::Done(deed) => {
+                    if work.codec != Codec::None {
+                        self.memory = work.records.into_memory().unwrap_or_default();
+                    }
+                    deed
+                }
                 Judged::Stalled { deed, reason } => {
                     source.work = Some(work);
                     stall(source, reason);

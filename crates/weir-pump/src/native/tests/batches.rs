@@ -63,7 +63,7 @@ fn marker(base: i64, id: i64, commit: bool) -> Batch {
 
 fn bases(source: &mut Source) -> Vec<i64> {
     let mut found = Vec::new();
-    while let Next::Batch(work) = source.next() {
+    while let Next::Batch(work) = source.next(&mut Vec::new()) {
         found.push(work.batch.base_offset());
     }
     found
@@ -114,10 +114,10 @@ fn damage_is_believed_when_it_is_there_twice() {
         assert_eq!(bases(&mut source), [1]);
         source.fetch_again(3);
         source.fetched(all.clone(), Vec::new(), 6);
-        assert!(matches!(source.next(), Next::Suspect(_)));
+        assert!(matches!(source.next(&mut Vec::new()), Next::Suspect(_)));
         source.fetch_again(4);
         source.fetched(all, Vec::new(), 6);
-        match source.next() {
+        match source.next(&mut Vec::new()) {
             Next::Damaged { first: 1, last: 4, why } => assert!(why.contains("offset 1"), "{why}"),
             _ => panic!("{codec:?} is not found to be damaged"),
         }
@@ -132,7 +132,7 @@ fn batches_of_old_formats_are_refused_with_a_reason() {
     bytes[16] = 1;
     let mut source = source(0);
     source.fetched(Bytes::from(bytes), Vec::new(), 1);
-    assert!(matches!(source.next(), Next::Foreign(why) if why.contains("format 1")));
+    assert!(matches!(source.next(&mut Vec::new()), Next::Foreign(why) if why.contains("format 1")));
 }
 
 #[test]
@@ -217,7 +217,7 @@ impl World {
             now: Instant::now(),
         };
         loop {
-            let mut work = match source.next() {
+            let mut work = match source.next(&mut Vec::new()) {
                 Next::Batch(work) => work,
                 Next::Empty => return None,
                 _ => panic!("not to be read"),
@@ -471,10 +471,10 @@ fn damage_that_looks_like_nothing_to_be_judged_is_damage() {
         let aborted = || vec![AbortedTransaction { producer_id: 7, first_offset: 0 }];
         let mut source = source(0);
         source.fetched(all.clone(), aborted(), 4);
-        assert!(matches!(source.next(), Next::Suspect(_)), "{at}");
+        assert!(matches!(source.next(&mut Vec::new()), Next::Suspect(_)), "{at}");
         source.fetch_again(2);
         source.fetched(all, aborted(), 4);
-        assert!(matches!(source.next(), Next::Damaged { first: 0, last: 3, .. }), "{at}");
+        assert!(matches!(source.next(&mut Vec::new()), Next::Damaged { first: 0, last: 3, .. }), "{at}");
     }
 }
 
@@ -483,12 +483,12 @@ fn what_was_passed_over_is_not_part_of_the_damage_behind_it() {
     let mut source = source(0);
     let aborted = vec![AbortedTransaction { producer_id: 7, first_offset: 0 }];
     source.fetched(joined(&[&transactional(0, 7, 3), &marker(3, 7, false)]), aborted, 9);
-    assert!(matches!(source.next(), Next::Empty));
+    assert!(matches!(source.next(&mut Vec::new()), Next::Empty));
     let garbage = Bytes::from_static(&[0x02; 100]);
     source.fetched(garbage.clone(), Vec::new(), 9);
-    assert!(matches!(source.next(), Next::Suspect(_)));
+    assert!(matches!(source.next(&mut Vec::new()), Next::Suspect(_)));
     source.fetch_again(2);
     assert_eq!(source.fetch_at, Some(4));
     source.fetched(garbage, Vec::new(), 9);
-    assert!(matches!(source.next(), Next::Damaged { first: 4, last: 4, .. }));
+    assert!(matches!(source.next(&mut Vec::new()), Next::Damaged { first: 4, last: 4, .. }));
 }
