@@ -66,10 +66,7 @@ pub(super) fn choose(cluster: &ClusterConfig, protocol: GroupProtocol) -> Result
             Err(Error::config("lane", format!("native cannot serve this cluster: {reason}; use rdkafka or auto")))
         }
         (Lane::Auto, Some(reason)) => Ok(Choice { lane: Lane::Rdkafka, reason }),
-        (Lane::Auto, None) => {
-            let reason = "the native lane is only chosen where it is asked for, until it has passed every suite";
-            Ok(Choice { lane: Lane::Rdkafka, reason: reason.to_owned() })
-        }
+        (Lane::Auto, None) => Ok(Choice { lane: Lane::Native, reason: "it can serve this cluster".to_owned() }),
     }
 }
 
@@ -103,8 +100,9 @@ mod tests {
                 }
             };
         let (classic, consumer) = (GroupProtocol::Cooperative, GroupProtocol::Consumer);
-        check(Lane::Auto, None, classic, Ok(Lane::Rdkafka));
-        check(Lane::Auto, Some(("security.protocol", "ssl")), classic, Ok(Lane::Rdkafka));
+        check(Lane::Auto, None, classic, Ok(Lane::Native));
+        check(Lane::Auto, Some(("security.protocol", "ssl")), classic, Ok(Lane::Native));
+        check(Lane::Auto, None, consumer, Ok(Lane::Rdkafka));
         check(Lane::Native, None, classic, Ok(Lane::Native));
         check(Lane::Native, None, GroupProtocol::Eager, Ok(Lane::Native));
         check(Lane::Native, Some(("security.protocol", "PLAINTEXT")), classic, Ok(Lane::Native));
