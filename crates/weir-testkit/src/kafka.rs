@@ -294,6 +294,11 @@ impl Cluster {
         self.broker = None;
     }
 
+    /// User and system time that the broker has taken since its start, in seconds; 0 where it is down.
+    pub fn cpu_seconds(&self) -> f64 {
+        self.broker.as_ref().map_or(0.0, Process::cpu_seconds)
+    }
+
     /// The broker's process, to send it a signal. `None` where it is down.
     pub fn broker(&mut self) -> Option<&mut Process> {
         self.broker.as_mut()
