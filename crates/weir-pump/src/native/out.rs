@@ -104,8 +104,9 @@ impl Spares {
         Vec::from(free)
     }
 
+    /// What a record of unusual size has taken is given back.
     fn keep(&mut self, bytes: Bytes) {
-        if self.0.len() < KEPT {
+        if self.0.len() < KEPT && bytes.len() <= 2 * TARGET {
             self.0.push(bytes);
         }
     }

@@ -354,7 +354,8 @@ impl<'w> Worker<'w> {
                 }
                 Judged::Done(deed) => {
                     if work.codec != Codec::None {
-                        self.memory = work.records.into_memory().unwrap_or_default();
+                        let memory = work.records.into_memory().filter(|memory| memory.capacity() <= AHEAD);
+                        self.memory = memory.unwrap_or_default();
                     }
                     deed
                 }

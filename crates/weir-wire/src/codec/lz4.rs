@@ -101,27 +101,24 @@ fn frame(input: &[u8], rest: &mut &[u8], out: &mut Out, limit: usize) -> Result<
             let window = if flags & INDEPENDENT != 0 { start } else { first.max(start.saturating_sub(WINDOW)) };
             // Where the largest block fits what is there, its size need not be known before. What goes wrong is told below.
             let (before, room) = out.bytes.split_at_mut(start);
-            if let Some(target) = room.get_mut(..max_block)
-                && let Ok(written) = decompress_into_with_dict(block, target, &before[window..])
-            {
+            let room = room.get_mut(..max_block);
+            let written = room.and_then(|target| decompress_into_with_dict(block, target, &before[window..]).ok());
+            if let Some(written) = written {
                 out.filled += written;
-                if flags & BLOCK_CHECKSUM != 0 {
-                    rest.try_get_u32_le().map_err(|_| cut(rest))?;
+            } else {
+                let size = block_size(block).ok_or_else(|| corrupt(&"cut off inside a sequence"))?;
+                if size > max_block {
+                    return Err(corrupt(&format_args!("holds {size} bytes, more than the frame's {max_block}")));
                 }
-                continue;
+                if size > limit - start {
+                    return Err(CodecError::TooLarge { codec: Codec::Lz4, limit });
+                }
+                out.make_room(size, limit);
+                let (before, target) = out.bytes.split_at_mut(start);
+                let written = decompress_into_with_dict(block, &mut target[..size], &before[window..])
+                    .map_err(|error| corrupt(&error))?;
+                out.filled += written;
             }
-            let size = block_size(block).ok_or_else(|| corrupt(&"cut off inside a sequence"))?;
-            if size > max_block {
-                return Err(corrupt(&format_args!("holds {size} bytes, more than the frame's {max_block}")));
-            }
-            if size > limit - start {
-                return Err(CodecError::TooLarge { codec: Codec::Lz4, limit });
-            }
-            out.make_room(size, limit);
-            let (before, target) = out.bytes.split_at_mut(start);
-            let written = decompress_into_with_dict(block, &mut target[..size], &before[window..])
-                .map_err(|error| corrupt(&error))?;
-            out.filled += written;
         } else {
             if length > limit - out.filled {
                 return Err(CodecError::TooLarge { codec: Codec::Lz4, limit });

@@ -22,11 +22,19 @@ const TOO_SMALL: usize = ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall as usize;
 
 pub(super) fn decompress(input: &[u8], limit: usize, mut out: Vec<u8>) -> Result<Vec<u8>, CodecError> {
     let bound = output_bound(input).ok_or_else(|| Codec::Zstd.corrupt("the frames are cut off or malformed"))?;
-    out.clear();
-    out.reserve_exact(usize::try_from(bound).unwrap_or(usize::MAX).min(limit));
+    let room = usize::try_from(bound).unwrap_or(usize::MAX).min(limit);
     let mut context = DCtx::try_create().ok_or_else(|| Codec::Zstd.corrupt("out of memory"))?;
-    match context.decompress(&mut out, input) {
-        Ok(_) => Ok(out),
+    let written = if out.len() >= room {
+        context.decompress(&mut out[..room], input)
+    } else {
+        out = Vec::with_capacity(room);
+        context.decompress(&mut out, input)
+    };
+    match written {
+        Ok(written) => {
+            out.truncate(written);
+            Ok(out)
+        }
         // Short of the limit only a frame that makes more than it claims runs out of room.
         Err(code) if bound > limit as u64 && code.wrapping_neg() == TOO_SMALL => {
             Err(CodecError::TooLarge { codec: Codec::Zstd, limit })

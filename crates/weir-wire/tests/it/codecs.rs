@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+use proptest::prelude::*;
 use weir_wire::codec::{Codec, CodecError};
 
 fn compress(codec: Codec, input: &[u8]) -> Vec<u8> {
@@ -165,6 +166,35 @@ fn damage_is_an_error_or_another_output_but_no_panic() {
                 if let Ok(out) = codec.decompress(&bad, 10_000) {
                     assert!(out.len() <= 10_000);
                 }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
+
+    /// Memory that was used before changes neither what comes out nor what is wrong, whatever lies in it.
+    #[test]
+    fn what_lay_in_memory_before_does_not_come_out(
+        words in prop::collection::vec("[ab]{1,400}", 0..600),
+        at in any::<prop::sample::Index>(),
+        flip in any::<u8>(),
+        room in 0..300_000usize,
+        limit in prop_oneof![Just(1usize << 20), 0..100_000usize],
+    ) {
+        let input = words.concat();
+        for codec in Codec::ALL {
+            let mut packed = Vec::new();
+            codec.compress(input.as_bytes(), &mut packed).unwrap();
+            for flip in [0, flip] {
+                if !packed.is_empty() {
+                    let at = at.index(packed.len());
+                    packed[at] ^= flip;
+                }
+                let fresh = codec.decompress(&packed, limit);
+                let again = codec.decompress_in(&packed, limit, vec![0xAA; room]);
+                prop_assert!(again == fresh, "{:?} {:?}", codec, (again.map(|b| b.len()), fresh.map(|b| b.len())));
             }
         }
     }
