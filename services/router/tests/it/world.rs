@@ -413,9 +413,11 @@ pub struct Router {
 
 impl Router {
     pub fn wait_ready(&self) {
-        wait_for(LONG, "the router to be ready", || {
-            get(self.port, "/health/ready").is_some_and(|(code, _)| code == 200)
-        });
+        wait_for(LONG, "the router to be ready", || self.is_ready());
+    }
+
+    pub fn is_ready(&self) -> bool {
+        get(self.port, "/health/ready").is_some_and(|(code, _)| code == 200)
     }
 
     pub fn ready(&self) -> (u16, String) {
