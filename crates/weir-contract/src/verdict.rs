@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Write as _;
 
-use serde_json::{Value, json};
 use weir_avro::{Fault, FaultKind};
 
 use crate::check::{Header, Report, Violation};
@@ -265,24 +265,43 @@ fn quarantine(object: &CompiledObject, verdict: &Verdict, source: &Source<'_>) -
 /// The violations of at least a mode as JSON, within the limits of a header, and how many were left out.
 fn render(verdict: &Verdict, least: Mode) -> Vec<u8> {
     let all = || verdict.violations.iter().filter(|v| v.mode >= least);
-    let mut list = Vec::new();
-    let mut bytes = 0;
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(br#"{"violations":["#);
+    let start = out.len();
+    let mut listed = 0;
     for violation in all().take(MAX_HEADER_VIOLATIONS) {
-        let item = json!({
-            "code": violation.code.name(),
-            "rule": &*violation.rule,
-            "path": violation.path,
-            "mode": violation.mode.name(),
-            "message": cut(&violation.message),
-        });
-        bytes += item.to_string().len() + 1;
-        if bytes > MAX_HEADER_BYTES {
+        let before = out.len();
+        if listed > 0 {
+            out.push(b',');
+        }
+        let message = cut(&violation.message);
+        let parts: [(&[u8], &str); 5] = [
+            (br#"{"code":"#, violation.code.name()),
+            (br#","rule":"#, &violation.rule),
+            (br#","path":"#, &violation.path),
+            (br#","mode":"#, violation.mode.name()),
+            (br#","message":"#, &message),
+        ];
+        for (name, text) in parts {
+            out.extend_from_slice(name);
+            put_text(&mut out, text);
+        }
+        out.push(b'}');
+        if out.len() - start > MAX_HEADER_BYTES {
+            out.truncate(before);
             break;
         }
-        list.push(item);
+        listed += 1;
     }
-    let omitted = all().count() - list.len() + verdict.omitted;
-    json!({ "violations": Value::Array(list), "omitted": omitted }).to_string().into_bytes()
+    let omitted = all().count() - listed + verdict.omitted;
+    let _ = write!(out, r#"],"omitted":{omitted}}}"#);
+    out
+}
+
+/// A text in JSON.
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    // Writing to memory does not fail.
+    let _ = serde_json::to_writer(out, text);
 }
 
 /// A text within the bytes a header gives one message.
