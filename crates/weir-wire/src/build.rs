@@ -10,7 +10,7 @@ use crate::batch::{ATTRIBUTES, CONTROL, DELETE_HORIZON, HEADER_SIZE, Header, LEN
 use crate::batch::{TRANSACTIONAL, TimestampType};
 use crate::codec::{Codec, CodecError};
 use crate::control::Marker;
-use crate::records::Record;
+use crate::records::{Record, Skimmed};
 
 /// The most bytes that a record takes in front of its key: its length, attributes and both deltas.
 const MAX_HEAD: usize = 5 + 1 + 10 + 5;
@@ -151,13 +151,8 @@ impl BatchBuilder {
         value: Option<&[u8]>,
         headers: &[(&[u8], Option<&[u8]>)],
     ) -> Result<(), BuildError> {
-        let mut encoded = Vec::new();
-        for (key, value) in headers {
-            put_bytes(&mut encoded, Some(key));
-            put_bytes(&mut encoded, *value);
-        }
         let count = i64::try_from(headers.len()).map_err(|_| BuildError::TooLarge)?;
-        self.put(self.next_delta, timestamp, Parts::Own(key, value, count, &encoded))
+        self.put(self.next_delta, timestamp, Parts::Own(key, value, count, &[], headers))
     }
 
     /// Adds a record of another batch as it is, at its own offset delta.
@@ -166,17 +161,16 @@ impl BatchBuilder {
     }
 
     /// Adds a record of another batch at the next offset, with more headers behind its own.
-    pub fn append(&mut self, record: &Record<'_>, more: &[(&str, Option<&[u8]>)]) -> Result<(), BuildError> {
-        if more.is_empty() {
-            return self.put(self.next_delta, record.timestamp, Parts::Made(record.parts));
-        }
+    pub fn append(&mut self, record: &Record<'_>, more: &[(&[u8], Option<&[u8]>)]) -> Result<(), BuildError> {
         let count = i64::try_from(record.headers.len() + more.len()).map_err(|_| BuildError::TooLarge)?;
-        let mut headers = record.headers.as_bytes().to_vec();
-        for (key, value) in more {
-            put_bytes(&mut headers, Some(key.as_bytes()));
-            put_bytes(&mut headers, *value);
-        }
-        self.put(self.next_delta, record.timestamp, Parts::Own(record.key, record.value, count, &headers))
+        let parts = Parts::Own(record.key, record.value, count, record.headers.as_bytes(), more);
+        self.put(self.next_delta, record.timestamp, parts)
+    }
+
+    /// Adds a record of another batch as it is at the next offset. It is taken for well-formed.
+    #[inline]
+    pub fn append_skimmed(&mut self, record: &Skimmed<'_>) -> Result<(), BuildError> {
+        self.put(self.next_delta, record.timestamp, Parts::Made(record.parts))
     }
 
     /// The codec.
@@ -228,6 +222,7 @@ impl BatchBuilder {
         Ok((Bytes::from(bytes), free))
     }
 
+    #[inline]
     fn put(&mut self, delta: i32, timestamp: i64, parts: Parts<'_>) -> Result<(), BuildError> {
         if delta < self.next_delta {
             return Err(BuildError::Offset { delta, last: self.next_delta - 1 });
@@ -247,11 +242,15 @@ impl BatchBuilder {
         out.extend_from_slice(head.bytes());
         match parts {
             Parts::Made(parts) => out.extend_from_slice(parts),
-            Parts::Own(key, value, header_count, headers) => {
+            Parts::Own(key, value, header_count, headers, more) => {
                 put_bytes(out, key);
                 put_bytes(out, value);
                 put_varint(out, header_count);
                 out.extend_from_slice(headers);
+                for (name, value) in more {
+                    put_bytes(out, Some(name));
+                    put_bytes(out, *value);
+                }
             }
         }
         self.max_timestamp = self.max_timestamp.max(timestamp);
@@ -266,16 +265,17 @@ impl BatchBuilder {
 enum Parts<'a> {
     /// In their wire form.
     Made(&'a [u8]),
-    /// Key, value, number of headers, and these in their wire form.
-    Own(Option<&'a [u8]>, Option<&'a [u8]>, i64, &'a [u8]),
+    /// Key, value, number of headers, the first of these in their wire form, and the others.
+    Own(Option<&'a [u8]>, Option<&'a [u8]>, i64, &'a [u8], &'a [(&'a [u8], Option<&'a [u8]>)]),
 }
 
 impl Parts<'_> {
     fn size(&self) -> usize {
         match self {
             Parts::Made(parts) => parts.len(),
-            Parts::Own(key, value, header_count, headers) => {
-                bytes_size(*key) + bytes_size(*value) + varint_size(*header_count) + headers.len()
+            Parts::Own(key, value, header_count, headers, more) => {
+                let more: usize = more.iter().map(|(name, value)| bytes_size(Some(name)) + bytes_size(*value)).sum();
+                bytes_size(*key) + bytes_size(*value) + varint_size(*header_count) + headers.len() + more
             }
         }
     }

@@ -169,6 +169,14 @@ impl Records {
         }
     }
 
+    #[inline]
+    fn timestamp(&self, delta: i64) -> i64 {
+        match self.append_time {
+            Some(time) => time,
+            None => self.base_timestamp.wrapping_add(delta),
+        }
+    }
+
     /// Walks over all records: the first error, or nothing.
     pub fn check(&self) -> Result<(), RecordsError> {
         self.iter().try_for_each(|record| record.map(drop))
@@ -204,6 +212,22 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
+    /// Bytes that key, value and headers take in a batch, with their lengths.
+    pub fn parts_size(&self) -> usize {
+        self.parts.len()
+    }
+}
+
+/// A record that was not looked into: what goes on of it in another batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Skimmed<'a> {
+    /// Timestamp in ms since 1970 (-1: none); the time of the append where the batch has that.
+    pub timestamp: i64,
+    /// Key, value and headers in their wire form.
+    pub(crate) parts: &'a [u8],
+}
+
+impl Skimmed<'_> {
     /// Bytes that key, value and headers take in a batch, with their lengths.
     pub fn parts_size(&self) -> usize {
         self.parts.len()
@@ -304,50 +328,21 @@ impl<'a> Iter<'a> {
         Place { at: self.at, index: self.index, low: self.low }
     }
 
-    fn record(&mut self) -> Result<Record<'a>, (usize, Fault)> {
-        let records = self.records;
-        let mut batch = Cursor { bytes: &records.body, at: self.at };
-        let size = batch.length("length")?;
-        let start = batch.at;
-        let mut fields = Cursor { bytes: &records.body[..start + size], at: start };
-        // The attributes of a record are unused.
-        fields.take(1, "attributes")?;
-        let timestamp_delta = fields.varlong("timestampDelta")?;
-        let offset_at = fields.at;
-        let offset_delta = fields.varint("offsetDelta")?;
-        let (low, high) = (self.low, records.last_offset_delta);
-        if offset_delta < low || offset_delta > high {
-            return Err((offset_at, Fault::Offset { delta: offset_delta, low, high }));
-        }
-        let parts_at = fields.at;
-        let key = fields.nullable("keyLength")?;
-        let value = fields.nullable("valueLength")?;
-        let headers = fields.headers()?;
-        let left = fields.bytes.len() - fields.at;
-        if left > 0 {
-            return Err((fields.at, Fault::Surplus { bytes: left }));
-        }
-        self.at = fields.at;
-        self.low = offset_delta.saturating_add(1);
-        Ok(Record {
-            offset: records.base_offset.wrapping_add(i64::from(offset_delta)),
-            offset_delta,
-            timestamp: match records.append_time {
-                Some(time) => time,
-                None => records.base_timestamp.wrapping_add(timestamp_delta),
-            },
-            key,
-            value,
-            headers,
-            parts: &fields.bytes[parts_at..],
+    /// The next record without a look at its key, value and headers, for who goes over records a second time.
+    pub fn skim(&mut self) -> Option<Result<Skimmed<'a>, RecordsError>> {
+        self.advance(|iter| {
+            let head = iter.head()?;
+            iter.at = head.end;
+            let parts = &iter.records.body[head.parts_at..head.end];
+            Ok(Skimmed { timestamp: iter.records.timestamp(head.timestamp_delta), parts })
         })
     }
-}
 
-impl<'a> Iterator for Iter<'a> {
-    type Item = Result<Record<'a>, RecordsError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+    #[inline]
+    fn advance<T>(
+        &mut self,
+        read: impl FnOnce(&mut Iter<'a>) -> Result<T, (usize, Fault)>,
+    ) -> Option<Result<T, RecordsError>> {
         if self.done {
             return None;
         }
@@ -359,13 +354,73 @@ impl<'a> Iterator for Iter<'a> {
         }
         let index = self.index;
         self.index += 1;
-        match self.record() {
+        match read(self) {
             Ok(record) => Some(Ok(record)),
             Err((at, fault)) => {
                 self.done = true;
                 Some(Err(RecordsError::Record { index, at, fault }))
             }
         }
+    }
+
+    /// What stands in front of the key. The next record has a higher offset; where it begins is left as it is.
+    #[inline]
+    fn head(&mut self) -> Result<Head, (usize, Fault)> {
+        let mut batch = Cursor { bytes: &self.records.body, at: self.at };
+        let size = batch.length("length")?;
+        let end = batch.at + size;
+        let mut fields = Cursor { bytes: &self.records.body[..end], at: batch.at };
+        // The attributes of a record are unused.
+        fields.take(1, "attributes")?;
+        let timestamp_delta = fields.varlong("timestampDelta")?;
+        let offset_at = fields.at;
+        let offset_delta = fields.varint("offsetDelta")?;
+        let (low, high) = (self.low, self.records.last_offset_delta);
+        if offset_delta < low || offset_delta > high {
+            return Err((offset_at, Fault::Offset { delta: offset_delta, low, high }));
+        }
+        self.low = offset_delta.saturating_add(1);
+        Ok(Head { timestamp_delta, offset_delta, parts_at: fields.at, end })
+    }
+
+    #[inline]
+    fn record(&mut self) -> Result<Record<'a>, (usize, Fault)> {
+        let Head { timestamp_delta, offset_delta, parts_at, end } = self.head()?;
+        let records = self.records;
+        let mut fields = Cursor { bytes: &records.body[..end], at: parts_at };
+        let key = fields.nullable("keyLength")?;
+        let value = fields.nullable("valueLength")?;
+        let headers = fields.headers()?;
+        let left = fields.bytes.len() - fields.at;
+        if left > 0 {
+            return Err((fields.at, Fault::Surplus { bytes: left }));
+        }
+        self.at = end;
+        Ok(Record {
+            offset: records.base_offset.wrapping_add(i64::from(offset_delta)),
+            offset_delta,
+            timestamp: records.timestamp(timestamp_delta),
+            key,
+            value,
+            headers,
+            parts: &fields.bytes[parts_at..],
+        })
+    }
+}
+
+/// What stands in front of a record's key, and where it lies.
+struct Head {
+    timestamp_delta: i64,
+    offset_delta: i32,
+    parts_at: usize,
+    end: usize,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Result<Record<'a>, RecordsError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.advance(Iter::record)
     }
 }
 

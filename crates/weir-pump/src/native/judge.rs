@@ -12,7 +12,7 @@ use weir_wire::records::Record;
 use super::out::{Out, Unbuilt, why_rebuilt};
 use super::source::{Source, Work};
 use crate::fit::{claim, must_be_claimed, place};
-use crate::{Action, Board, Header, Headers, Outcome, RecordView, Run, Stage, Timestamp, TopicLimit};
+use crate::{Action, Board, Header, Outcome, RecordView, Run, Stage, Timestamp, TopicLimit};
 
 /// Records shown to the stage at once.
 const RUN: usize = 1000;
@@ -153,7 +153,10 @@ impl Judge<'_> {
             work.accepted += judged as u64;
         } else {
             spill(self.out, source, work, limits, self.now)?;
-            let mut records = records.iter_from(from).filter(|r| r.as_ref().map_or(true, |r| r.offset >= first));
+            let mut records = records.iter_from(from);
+            for _ in 0..skipped {
+                records.skim().transpose()?;
+            }
             let mut actions = std::mem::take(self.actions);
             let mut index = 0;
             while index < judged {
@@ -163,8 +166,8 @@ impl Judge<'_> {
                 };
                 let plain = actions[index..].iter().zip(&views[index..]).take_while(as_it_is).count();
                 if plain > 0 {
-                    let (to, some) = (&source.accepted, records.by_ref().take(plain));
-                    self.out.append_all(to, some, work.codec, limits.accepted, self.now)?;
+                    let to = &source.accepted;
+                    self.out.append_all(to, &mut records, plain, work.codec, limits.accepted, self.now)?;
                     work.accepted += plain as u64;
                     index += plain;
                     continue;
@@ -228,7 +231,8 @@ impl Judge<'_> {
             self.out.push(&source.quarantine, record.timestamp, claim.key, &headers, limit, self.now)?;
             return Ok(outcome);
         }
-        let more: Vec<Header<'_>> = borrowed(&added).collect();
+        let more: Vec<(&[u8], Option<&[u8]>)> =
+            added.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_slice()))).collect();
         let (to, limit) = match outcome {
             Outcome::Quarantined => (&source.quarantine, limits.quarantine),
             Outcome::Accepted | Outcome::Warned => (&source.accepted, limits.accepted),
@@ -294,7 +298,7 @@ fn spill(out: &mut Out, source: &Source, work: &mut Work, limits: Limits, now: I
         return Ok(());
     }
     let count = usize::try_from(work.accepted).unwrap_or(usize::MAX);
-    out.append_all(&source.accepted, work.records.iter().take(count), work.codec, limits.accepted, now)
+    out.append_all(&source.accepted, &mut work.records.iter(), count, work.codec, limits.accepted, now)
 }
 
 /// What was put out with a run: nothing as long as the batch may go on whole.
@@ -346,8 +350,4 @@ fn shown<'r>(header: weir_wire::records::Header<'r>) -> Header<'r> {
         Ok(name) => (name, header.value),
         Err(_) => (UNREADABLE_NAME, None),
     }
-}
-
-fn borrowed(headers: &Headers) -> impl Iterator<Item = Header<'_>> {
-    headers.iter().map(|(name, value)| (name.as_ref(), Some(value.as_slice())))
 }

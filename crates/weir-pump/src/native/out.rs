@@ -12,7 +12,7 @@ use bytes::Bytes;
 use weir_wire::batch::{Batch, TimestampType};
 use weir_wire::build::{BatchBuilder, BuildError};
 use weir_wire::codec::Codec;
-use weir_wire::records::{Record, Records, RecordsError};
+use weir_wire::records::{Iter, Record, Records, RecordsError, Skimmed};
 
 use super::producer::Place;
 use crate::{Compression, TopicLimit};
@@ -144,7 +144,8 @@ impl Out {
         now: Instant,
     ) -> Result<(), Unbuilt> {
         if records.body().len() < SMALL {
-            return self.append_all(place, records.iter(), codec, limit, now);
+            let count = usize::try_from(records.count()).unwrap_or(0);
+            return self.append_all(place, &mut records.iter(), count, codec, limit, now);
         }
         let pile = pile(&mut self.piles, place);
         pile.close(&mut self.spares)?;
@@ -154,23 +155,19 @@ impl Out {
         Ok(())
     }
 
-    /// Adds records as they are.
-    pub(super) fn append_all<'r>(
+    /// Adds so many records as they are.
+    pub(super) fn append_all(
         &mut self,
         place: &Place,
-        records: impl Iterator<Item = Result<Record<'r>, RecordsError>>,
+        records: &mut Iter<'_>,
+        count: usize,
         codec: Codec,
         limit: TopicLimit,
         now: Instant,
     ) -> Result<(), Unbuilt> {
-        let pile = pile(&mut self.piles, place);
-        for record in records {
-            let record = record?;
-            let add = |builder: &mut BatchBuilder| builder.append(&record, &[]);
-            self.bytes += pile.add(&mut self.spares, record.parts_size(), codec, limit, add)?;
-            self.records += 1;
-            self.since.get_or_insert(now);
-        }
+        self.bytes += pile(&mut self.piles, place).add_all(&mut self.spares, records, count, codec, limit)?;
+        self.records += count;
+        self.since.get_or_insert(now);
         Ok(())
     }
 
@@ -179,7 +176,7 @@ impl Out {
         &mut self,
         place: &Place,
         record: &Record<'_>,
-        more: &[(&str, Option<&[u8]>)],
+        more: &[(&[u8], Option<&[u8]>)],
         codec: Codec,
         limit: TopicLimit,
         now: Instant,
@@ -258,16 +255,53 @@ impl Pile {
         limit: TopicLimit,
         add: impl FnOnce(&mut BatchBuilder) -> Result<(), BuildError>,
     ) -> Result<usize, Unbuilt> {
-        let codec = limit.compression.map_or(codec, codec_of);
-        let target = TARGET.min(limit.bytes);
-        let full = |builder: &BatchBuilder| builder.codec() != codec || builder.size() + size + SLACK > target;
-        if self.building.as_ref().is_some_and(full) {
-            self.close(spares)?;
-        }
-        let builder = self.building.get_or_insert_with(|| BatchBuilder::in_buffer(codec, spares.take()));
+        let (codec, target) = (limit.compression.map_or(codec, codec_of), TARGET.min(limit.bytes));
+        let builder = self.builder(spares, size, codec, target)?;
         let before = builder.size();
         add(builder)?;
         Ok(builder.size() - before)
+    }
+
+    /// Adds so many records as they are; how many the batches have grown by.
+    fn add_all(
+        &mut self,
+        spares: &mut Spares,
+        records: &mut Iter<'_>,
+        count: usize,
+        codec: Codec,
+        limit: TopicLimit,
+    ) -> Result<usize, Unbuilt> {
+        let (codec, target) = (limit.compression.map_or(codec, codec_of), TARGET.min(limit.bytes));
+        let (mut left, mut grown) = (count, 0);
+        let mut next = skim(records, left)?;
+        while let Some(mut record) = next {
+            let builder = self.builder(spares, record.parts_size(), codec, target)?;
+            let before = builder.size();
+            next = loop {
+                builder.append_skimmed(&record)?;
+                left -= 1;
+                match skim(records, left)? {
+                    Some(more) if fits(builder, more.parts_size(), target) => record = more,
+                    other => break other,
+                }
+            };
+            grown += builder.size() - before;
+        }
+        Ok(grown)
+    }
+
+    /// What the next record of so many bytes is put into.
+    fn builder(
+        &mut self,
+        spares: &mut Spares,
+        size: usize,
+        codec: Codec,
+        target: usize,
+    ) -> Result<&mut BatchBuilder, Unbuilt> {
+        if self.building.as_ref().is_some_and(|builder| builder.codec() != codec || !fits(builder, size, target)) {
+            self.close(spares)?;
+        }
+        Ok(self.building.get_or_insert_with(|| BatchBuilder::in_buffer(codec, spares.take())))
     }
 
     fn close(&mut self, spares: &mut Spares) -> Result<(), Unbuilt> {
@@ -281,6 +315,16 @@ impl Pile {
         }
         Ok(())
     }
+}
+
+/// Whether a record of so many bytes still goes into a batch.
+fn fits(builder: &BatchBuilder, size: usize, target: usize) -> bool {
+    builder.size() + size + SLACK <= target
+}
+
+/// The next record, if so many are left to be added.
+fn skim<'r>(records: &mut Iter<'r>, left: usize) -> Result<Option<Skimmed<'r>>, RecordsError> {
+    if left == 0 { Ok(None) } else { records.skim().transpose() }
 }
 
 pub(super) fn codec_of(compression: Compression) -> Codec {

@@ -309,12 +309,16 @@ fn records_are_appended_to_another_batch_with_more_headers_and_read_on_from_a_pl
     let place = iter.place();
     assert_eq!((place.index(), iter.count()), (1, 4));
     let mut builder = BatchBuilder::new(Codec::Zstd);
-    for record in records.iter_from(place) {
-        let record = record.unwrap();
-        let more: &[(&str, Option<&[u8]>)] =
-            if record.offset_delta == 3 { &[("more", Some(b"x")), ("null", None)] } else { &[] };
-        builder.append(&record, more).unwrap();
+    let mut iter = records.iter_from(place);
+    for at in 1..5 {
+        if at == 3 {
+            let more: [(&[u8], Option<&[u8]>); 2] = [(b"more", Some(b"x")), (b"null", None)];
+            builder.append(&iter.next().unwrap().unwrap(), &more).unwrap();
+        } else {
+            builder.append_skimmed(&iter.skim().unwrap().unwrap()).unwrap();
+        }
     }
+    assert!(iter.skim().is_none());
     let mut expect = all[1..].to_vec();
     expect[2].headers.extend([(b"more".to_vec(), Some(b"x".to_vec())), (b"null".to_vec(), None)]);
     let appended = one(builder.finish(0).unwrap());
