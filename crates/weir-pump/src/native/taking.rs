@@ -12,7 +12,7 @@ use super::worker::{Ask, Worker};
 use crate::WorkerState;
 
 /// The wait before a partition is asked about again after an error.
-const RETRY: Duration = Duration::from_millis(100);
+pub(super) const RETRY: Duration = Duration::from_millis(100);
 
 /// The partition an answer is about, and the identity that the end of a transaction gives.
 type Detail = (Option<Place>, Option<(i64, i16)>);
@@ -98,10 +98,7 @@ impl Worker<'_> {
                 }
             }
             Ask::Earliest(asked) => self.earliest(&asked, read(outcome), now),
-            Ask::Fetch(node, asked) => {
-                self.fetching.remove(&node);
-                self.fetched(slot, &asked, read(outcome), now);
-            }
+            Ask::Fetch(node) => self.fetched(slot, node, read(outcome), now),
             Ask::Produce(round, sent) => return self.produced(slot, round, sent, read(outcome), now),
             Ask::Transaction(round, wish) => return self.transaction(slot, round, &wish, outcome, now),
         }
@@ -160,56 +157,6 @@ impl Worker<'_> {
                 None => {
                     source.not_before = Some(now + RETRY);
                     self.metadata.want();
-                }
-            }
-        }
-    }
-
-    fn fetched(&mut self, slot: usize, asked: &[(Place, u64)], response: Result<FetchResponse, String>, now: Instant) {
-        let response = match response {
-            Ok(response) if response.error_code.is_none() => response,
-            failed => {
-                let error = failed.map_or_else(|error| error, |response| response.error_code.to_string());
-                tracing::debug!(worker = self.index, error, "nothing fetched");
-                self.metadata.want();
-                for (place, _) in asked {
-                    if let Some(source) = self.sources.get_mut(place) {
-                        source.not_before = Some(now + RETRY);
-                    }
-                }
-                return;
-            }
-        };
-        self.net.throttle(slot, response.throttle_time_ms, now);
-        for topic in response.responses {
-            for data in topic.partitions {
-                let place = place(&topic.topic, data.partition_index);
-                let serial = asked.iter().find(|(asked, _)| *asked == place).map(|(_, serial)| *serial);
-                let Some(source) = self.sources.get_mut(&place).filter(|source| Some(source.serial) == serial) else {
-                    continue;
-                };
-                source.not_before = None;
-                match data.error_code {
-                    ErrorCode::NONE => {
-                        let aborted = data.aborted_transactions.unwrap_or_default();
-                        source.fetched(data.records.unwrap_or_default(), aborted, data.last_stable_offset);
-                    }
-                    ErrorCode::OFFSET_OUT_OF_RANGE => {
-                        tracing::warn!(
-                            worker = self.index,
-                            topic = &*place.topic,
-                            partition = place.partition,
-                            offset = source.fetch_at,
-                            "the offset is not kept any more, reading goes on at the first that is"
-                        );
-                        source.lose_position();
-                        source.not_before = Some(now + RETRY);
-                    }
-                    code => {
-                        tracing::debug!(topic = &*place.topic, partition = place.partition, %code, "cannot fetch");
-                        source.not_before = Some(now + RETRY);
-                        self.metadata.want();
-                    }
                 }
             }
         }

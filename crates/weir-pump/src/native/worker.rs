@@ -20,6 +20,7 @@ use super::metadata::{Coordinator, Metadata};
 use super::net::{Answer, Net};
 use super::out::{Out, Unbuilt};
 use super::producer::{Place, Producer, Trouble, Wish};
+use super::session::Session;
 use super::source::{Next, Source};
 use crate::{Action, Board, Progress, Route, Stage, WorkerState};
 
@@ -50,7 +51,8 @@ pub(super) enum Ask {
     Settle(u64),
     /// Where these partitions begin.
     Earliest(Vec<(Place, u64)>),
-    Fetch(i32, Vec<(Place, u64)>),
+    /// Records, of this broker.
+    Fetch(i32),
     Produce(u64, Vec<(Place, i32)>),
     Transaction(u64, Wish),
 }
@@ -73,9 +75,8 @@ pub(super) struct Worker<'w> {
     open: (u64, usize),
     /// The generation in which offsets were last committed.
     pub(super) committing: i32,
-    /// Brokers that have a fetch to answer.
-    pub(super) fetching: BTreeSet<i32>,
-    pub(super) fetches: usize,
+    /// What each broker knows of our fetches.
+    pub(super) sessions: BTreeMap<i32, Session>,
     serial: u64,
     cursor: Option<Place>,
     actions: Vec<Action>,
@@ -130,8 +131,7 @@ impl<'w> Worker<'w> {
             deeds: Vec::new(),
             open: (0, 0),
             committing: -1,
-            fetching: BTreeSet::new(),
-            fetches: 0,
+            sessions: BTreeMap::new(),
             serial: 0,
             cursor: None,
             actions: Vec::new(),

@@ -6,3 +6,4 @@ mod fuzz;
 mod group;
 mod hostile;
 mod producer;
+mod session;
