@@ -289,16 +289,19 @@ impl Worker<'_> {
                     return Err(Trouble::Abort("this worker is not a member of its group".to_owned()));
                 };
                 self.committing = generation_id;
-                let positions = self.sources.iter().filter_map(|(p, s)| Some((p.clone(), s.progress.position()?)));
-                let topic = |(name, partitions): (Text, Vec<(i32, i64)>)| TxnOffsetCommitRequestTopic {
+                let positions = self.sources.iter().filter_map(|(place, source)| {
+                    let at = source.progress.position()?;
+                    Some((place.clone(), (at, source.epochs.before(at))))
+                });
+                let topic = |(name, partitions): (Text, Vec<(i32, (i64, i32))>)| TxnOffsetCommitRequestTopic {
                     name,
                     partitions: partitions
                         .into_iter()
-                        .map(|(partition_index, committed_offset)| TxnOffsetCommitRequestPartition {
+                        .map(|(partition_index, (committed_offset, epoch))| TxnOffsetCommitRequestPartition {
                             partition_index,
                             committed_offset,
+                            committed_leader_epoch: epoch,
                             committed_metadata: Some(Text::EMPTY),
-                            ..Default::default()
                         })
                         .collect(),
                 };

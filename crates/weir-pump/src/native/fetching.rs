@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use weir_wire::ErrorCode;
 use weir_wire::messages::*;
+use weir_wire::{ApiKey, ErrorCode};
 
 use super::asking::{PATIENCE, text};
 use super::group::millis;
+use super::judge::Deed;
 use super::net::Role;
-use super::producer::Place;
+use super::producer::{Place, Trouble};
 use super::session::{Change, Wanted};
 use super::taking::RETRY;
 use super::worker::{Ask, Worker};
@@ -22,6 +23,8 @@ const FETCH: (i32, i32) = (2 << 20, 1 << 20);
 const QUEUED: (usize, usize) = (6 << 20, 1 << 20);
 /// The highest version that is spoken: topics by name.
 const VERSION: i16 = 12;
+/// From this version on a broker looks whether the log was cut.
+const EPOCHS: i16 = 12;
 
 impl Worker<'_> {
     /// Fetches what may wait to be judged, with one request to each broker at a time.
@@ -40,7 +43,8 @@ impl Worker<'_> {
             match self.metadata.leader(place) {
                 Some((node, _)) if self.sessions.get(&node).is_some_and(|session| session.is_asked()) => {}
                 Some((node, leader_epoch)) => {
-                    let wanted = Wanted { offset, leader_epoch, serial: source.serial };
+                    let (last_epoch, serial) = (source.epochs.before(offset), source.serial);
+                    let wanted = Wanted { offset, leader_epoch, last_epoch, serial };
                     nodes.entry(node).or_default().push((place.clone(), wanted));
                 }
                 None => lost = true,
@@ -49,16 +53,25 @@ impl Worker<'_> {
         if lost {
             self.metadata.want();
         }
-        for (node, wanted) in nodes {
+        for (node, mut wanted) in nodes {
             let Some(slot) = self.net.ready(node, Role::Fetch, now) else { continue };
+            if self.net.version(slot, ApiKey::Fetch, VERSION).is_none_or(|version| version < EPOCHS) {
+                wanted.iter_mut().for_each(|(_, wanted)| wanted.last_epoch = -1);
+            }
             let change = self.sessions.entry(node).or_default().request(wanted);
             self.net.send(slot, &request(change), VERSION, Ask::Fetch(node), WAIT + PATIENCE, now);
         }
     }
 
     /// Takes in what a broker answered.
-    pub(super) fn fetched(&mut self, slot: usize, node: i32, response: Result<FetchResponse, String>, now: Instant) {
-        let Some(session) = self.sessions.get_mut(&node) else { return };
+    pub(super) fn fetched(
+        &mut self,
+        slot: usize,
+        node: i32,
+        response: Result<FetchResponse, String>,
+        now: Instant,
+    ) -> Result<(), Trouble> {
+        let Some(session) = self.sessions.get_mut(&node) else { return Ok(()) };
         let over = match &response {
             Ok(response) => session.answered(response.error_code, response.session_id),
             Err(_) => {
@@ -70,7 +83,8 @@ impl Worker<'_> {
             Ok(response) if response.error_code.is_none() => response,
             Ok(response) if over => {
                 tracing::debug!(worker = self.index, node, code = %response.error_code, "fetch session is begun anew");
-                return self.net.throttle(slot, response.throttle_time_ms, now);
+                self.net.throttle(slot, response.throttle_time_ms, now);
+                return Ok(());
             }
             failed => {
                 let error = failed.map_or_else(|error| error, |response| response.error_code.to_string());
@@ -81,33 +95,39 @@ impl Worker<'_> {
                         source.not_before = Some(now + RETRY);
                     }
                 }
-                return;
+                return Ok(());
             }
         };
         self.net.throttle(slot, response.throttle_time_ms, now);
+        let mut cut = Vec::new();
         for topic in response.responses {
             for data in topic.partitions {
-                let Some((place, serial)) = session.wanted(&topic.topic, data.partition_index) else { continue };
+                let Some((place, wanted)) = session.wanted(&topic.topic, data.partition_index) else { continue };
                 // A seek has made the answer obsolete, or the partition is another's.
-                let Some(source) = self.sources.get_mut(place).filter(|source| source.serial == serial) else {
+                let Some(source) = self.sources.get_mut(place).filter(|source| source.serial == wanted.serial) else {
                     continue;
                 };
                 source.not_before = None;
+                let parted = (data.diverging_epoch.epoch, data.diverging_epoch.end_offset);
                 match data.error_code {
+                    ErrorCode::NONE if parted.1 >= 0 => cut.push((place.clone(), parted)),
                     ErrorCode::NONE => {
+                        source.leader_epoch = if wanted.leader_epoch < 0 { i32::MAX } else { wanted.leader_epoch };
                         let aborted = data.aborted_transactions.unwrap_or_default();
                         source.fetched(data.records.unwrap_or_default(), aborted, data.last_stable_offset);
                     }
                     ErrorCode::OFFSET_OUT_OF_RANGE => {
-                        tracing::warn!(
-                            worker = self.index,
-                            topic = &*place.topic,
-                            partition = place.partition,
-                            offset = source.fetch_at,
-                            "the offset is not kept any more, reading goes on at the first that is"
-                        );
-                        source.lose_position();
                         source.not_before = Some(now + RETRY);
+                        // Once all that was read is judged and committed.
+                        if self.deeds.is_empty() && source.lose_position() {
+                            tracing::warn!(
+                                worker = self.index,
+                                topic = &*place.topic,
+                                partition = place.partition,
+                                offset = wanted.offset,
+                                "the offset is not kept any more, reading goes on at the first that is"
+                            );
+                        }
                     }
                     code => {
                         tracing::debug!(topic = &*place.topic, partition = place.partition, %code, "cannot fetch");
@@ -117,6 +137,45 @@ impl Worker<'_> {
                 }
             }
         }
+        for (place, parted) in cut {
+            self.cut(&place, parted, now)?;
+        }
+        Ok(())
+    }
+
+    /// Goes back to where the log of a partition parts from what was read of it.
+    ///
+    /// # Errors
+    /// The open transaction is to be aborted, because it holds something from behind there.
+    fn cut(&mut self, place: &Place, parted: (i32, i64), now: Instant) -> Result<(), Trouble> {
+        let Some(source) = self.sources.get_mut(place) else { return Ok(()) };
+        let (Some(from), to) = (source.fetch_at, source.parting(parted)) else { return Ok(()) };
+        source.not_before = Some(now + RETRY);
+        let behind = |deed: &Deed| match deed {
+            Deed::Judged { next, .. } => *next > to,
+            Deed::Unreadable { last, .. } => *last >= to,
+        };
+        let open = source.progress.position().is_some_and(|next| next > to)
+            || self.deeds.iter().any(|(of, deed)| of == place && behind(deed));
+        if self.settling || (open && self.producer.may_be_committed()) {
+            // Told again when it is known what became of the transaction.
+            return Ok(());
+        }
+        let (worker, topic, partition) = (self.index, &*place.topic, place.partition);
+        tracing::warn!(
+            worker,
+            topic,
+            partition,
+            from,
+            to,
+            "log was cut, reading goes on where the leader's begins to differ"
+        );
+        self.serial += 1;
+        source.cut(to, self.serial);
+        if open {
+            return Err(Trouble::Abort(format!("the log of {topic}/{partition} was cut at offset {to}")));
+        }
+        Ok(())
     }
 }
 
@@ -127,6 +186,7 @@ fn request(change: Change) -> FetchRequest {
         let partition = FetchPartition {
             partition: place.partition,
             current_leader_epoch: wanted.leader_epoch,
+            last_fetched_epoch: wanted.last_epoch,
             fetch_offset: wanted.offset,
             partition_max_bytes: FETCH.1,
             ..Default::default()

@@ -16,13 +16,15 @@ pub(super) struct Wanted {
     pub(super) offset: i64,
     /// The epoch of the leader that is asked.
     pub(super) leader_epoch: i32,
+    /// The epoch in which the record before `offset` was written, -1 where it is not known or the broker does not ask.
+    pub(super) last_epoch: i32,
     /// [`Source::serial`](super::source::Source::serial) at the time; the broker knows nothing of it.
     pub(super) serial: u64,
 }
 
 impl Wanted {
     fn is_as(&self, other: &Wanted) -> bool {
-        (self.offset, self.leader_epoch) == (other.offset, other.leader_epoch)
+        (self.offset, self.leader_epoch, self.last_epoch) == (other.offset, other.leader_epoch, other.last_epoch)
     }
 }
 
@@ -121,11 +123,11 @@ impl Session {
         self.epoch = 0;
     }
 
-    /// A partition of the request on its way, or answered last, and its serial.
-    pub(super) fn wanted(&self, topic: &str, partition: i32) -> Option<(&Place, u64)> {
+    /// A partition of the request on its way, or answered last.
+    pub(super) fn wanted(&self, topic: &str, partition: i32) -> Option<(&Place, &Wanted)> {
         let order = |(place, _): &(Place, Wanted)| (&*place.topic, place.partition).cmp(&(topic, partition));
         let (place, wanted) = &self.held[self.held.binary_search_by(order).ok()?];
-        Some((place, wanted.serial))
+        Some((place, wanted))
     }
 
     /// The partitions of that request.

@@ -98,7 +98,7 @@ impl Worker<'_> {
                 }
             }
             Ask::Earliest(asked) => self.earliest(&asked, read(outcome), now),
-            Ask::Fetch(node) => self.fetched(slot, node, read(outcome), now),
+            Ask::Fetch(node) => return self.fetched(slot, node, read(outcome), now),
             Ask::Produce(round, sent) => return self.produced(slot, round, sent, read(outcome), now),
             Ask::Transaction(round, wish) => return self.transaction(slot, round, &wish, outcome, now),
         }
@@ -122,7 +122,7 @@ impl Worker<'_> {
         }
     }
 
-    fn positions(&mut self, asked: &[(Place, u64)], found: Result<BTreeMap<Place, i64>, String>, now: Instant) {
+    fn positions(&mut self, asked: &[(Place, u64)], found: Result<BTreeMap<Place, (i64, i32)>, String>, now: Instant) {
         if let Err(error) = &found {
             tracing::debug!(worker = self.index, error, "no positions of the group");
         }
@@ -131,7 +131,7 @@ impl Worker<'_> {
             source.asking = false;
             match &found {
                 Ok(positions) => match positions.get(place) {
-                    Some(at) => source.seek(*at, *serial),
+                    Some((at, epoch)) => source.begin(*at, *epoch, *serial),
                     None => source.reset = true,
                 },
                 Err(_) => source.not_before = Some(now + RETRY),
@@ -150,10 +150,7 @@ impl Worker<'_> {
             let Some(source) = self.sources.get_mut(place).filter(|source| source.serial == *serial) else { continue };
             source.asking = false;
             match starts.get(place) {
-                Some(at) => {
-                    source.reset = false;
-                    source.seek(*at, *serial);
-                }
+                Some(at) => source.restart(*at, *serial),
                 None => {
                     source.not_before = Some(now + RETRY);
                     self.metadata.want();
@@ -273,28 +270,28 @@ impl Worker<'_> {
     }
 }
 
-/// The positions of the group; a partition without one is left out.
-fn committed(outcome: Outcome) -> Result<BTreeMap<Place, i64>, String> {
+/// The positions of the group, and the leader epochs of the records before them; a partition without one is left out.
+fn committed(outcome: Outcome) -> Result<BTreeMap<Place, (i64, i32)>, String> {
     let response: OffsetFetchResponse = read(outcome)?;
     response.error_code.ok().map_err(|code| code.to_string())?;
     let mut positions = BTreeMap::new();
-    let mut add = |topic: &str, partition: i32, offset: i64, code: ErrorCode| {
+    let mut add = |topic: &str, partition: i32, (offset, epoch): (i64, i32), code: ErrorCode| {
         code.ok().map_err(|code| code.to_string())?;
         if offset >= 0 {
-            positions.insert(place(topic, partition), offset);
+            positions.insert(place(topic, partition), (offset, epoch));
         }
         Ok::<(), String>(())
     };
     for topic in &response.topics {
         for p in &topic.partitions {
-            add(&topic.name, p.partition_index, p.committed_offset, p.error_code)?;
+            add(&topic.name, p.partition_index, (p.committed_offset, p.committed_leader_epoch), p.error_code)?;
         }
     }
     for group in &response.groups {
         group.error_code.ok().map_err(|code| code.to_string())?;
         for topic in &group.topics {
             for p in &topic.partitions {
-                add(&topic.name, p.partition_index, p.committed_offset, p.error_code)?;
+                add(&topic.name, p.partition_index, (p.committed_offset, p.committed_leader_epoch), p.error_code)?;
             }
         }
     }

@@ -70,14 +70,14 @@ pub(super) struct Worker<'w> {
     pub(super) sources: BTreeMap<Place, Source>,
     pub(super) producer: Producer,
     out: Out,
-    deeds: Vec<(Place, Deed)>,
+    pub(super) deeds: Vec<(Place, Deed)>,
     /// Records and bytes of the open transaction.
     open: (u64, usize),
     /// The generation in which offsets were last committed.
     pub(super) committing: i32,
     /// What each broker knows of our fetches.
     pub(super) sessions: BTreeMap<i32, Session>,
-    serial: u64,
+    pub(super) serial: u64,
     cursor: Option<Place>,
     actions: Vec<Action>,
     /// What the last batch was decompressed in, for the next one.
@@ -452,11 +452,11 @@ impl<'w> Worker<'w> {
     }
 
     /// The group's positions, after a new epoch has ended what was in doubt.
-    pub(super) fn settled(&mut self, committed: &BTreeMap<Place, i64>) {
+    pub(super) fn settled(&mut self, committed: &BTreeMap<Place, (i64, i32)>) {
         self.settling = false;
         for (place, source) in &mut self.sources {
             self.serial += 1;
-            let at = source.progress.settle(committed.get(place).copied());
+            let at = source.progress.settle(committed.get(place).map(|(at, _)| *at));
             if let Some(at) = at.or(source.progress.next()).or(source.start) {
                 source.seek(at, self.serial);
             }

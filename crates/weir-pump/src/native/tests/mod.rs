@@ -2,6 +2,7 @@
 
 mod batches;
 mod connect;
+mod cut;
 mod fuzz;
 mod group;
 mod hostile;
