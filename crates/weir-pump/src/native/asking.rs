@@ -8,6 +8,7 @@ use weir_wire::Text;
 use weir_wire::batch::HEADER_SIZE;
 use weir_wire::messages::*;
 
+use super::epochs::Position;
 use super::group::{self, REBALANCE, millis};
 use super::metadata::question;
 use super::net::Role;
@@ -293,7 +294,7 @@ impl Worker<'_> {
                     let at = source.progress.position()?;
                     Some((place.clone(), (at, source.epochs.before(at))))
                 });
-                let topic = |(name, partitions): (Text, Vec<(i32, (i64, i32))>)| TxnOffsetCommitRequestTopic {
+                let topic = |(name, partitions): (Text, Vec<(i32, Position)>)| TxnOffsetCommitRequestTopic {
                     name,
                     partitions: partitions
                         .into_iter()

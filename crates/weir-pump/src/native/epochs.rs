@@ -9,6 +9,9 @@ use std::collections::VecDeque;
 /// More changes of leaders than this are not remembered; what lies before them counts as not known.
 const MOST: usize = 64;
 
+/// The offset of what is to be read next, and the epoch in which the record before was written, -1 where it is not known.
+pub(super) type Position = (i64, i32);
+
 /// The epochs of what was read of one partition.
 #[derive(Debug, Default)]
 pub(super) struct Epochs {

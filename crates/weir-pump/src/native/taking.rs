@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use weir_wire::messages::*;
 use weir_wire::{ErrorCode, Message, Reader};
 
+use super::epochs::Position;
 use super::net::{Answer, Gone};
 use super::producer::{self, Place, Trouble, Wish};
 use super::worker::{Ask, Worker};
@@ -122,7 +123,7 @@ impl Worker<'_> {
         }
     }
 
-    fn positions(&mut self, asked: &[(Place, u64)], found: Result<BTreeMap<Place, (i64, i32)>, String>, now: Instant) {
+    fn positions(&mut self, asked: &[(Place, u64)], found: Result<BTreeMap<Place, Position>, String>, now: Instant) {
         if let Err(error) = &found {
             tracing::debug!(worker = self.index, error, "no positions of the group");
         }
@@ -271,11 +272,11 @@ impl Worker<'_> {
 }
 
 /// The positions of the group, and the leader epochs of the records before them; a partition without one is left out.
-fn committed(outcome: Outcome) -> Result<BTreeMap<Place, (i64, i32)>, String> {
+fn committed(outcome: Outcome) -> Result<BTreeMap<Place, Position>, String> {
     let response: OffsetFetchResponse = read(outcome)?;
     response.error_code.ok().map_err(|code| code.to_string())?;
     let mut positions = BTreeMap::new();
-    let mut add = |topic: &str, partition: i32, (offset, epoch): (i64, i32), code: ErrorCode| {
+    let mut add = |topic: &str, partition: i32, (offset, epoch): Position, code: ErrorCode| {
         code.ok().map_err(|code| code.to_string())?;
         if offset >= 0 {
             positions.insert(place(topic, partition), (offset, epoch));

@@ -18,11 +18,12 @@ fn wanted(offsets: &[(i32, i64)]) -> Vec<(Place, Wanted)> {
     offsets.iter().map(of).collect()
 }
 
-/// What is asked for one after the other, of a broker that answers so, and what the requests say: id, epoch, partitions with
-/// offsets, and those that are forgotten.
+/// What a request says: id, epoch, partitions with offsets, and those that are forgotten.
 type Said = (i32, i32, &'static [(i32, i64)], &'static [i32]);
+/// What is wanted, what the request for it says, how the broker answers, and whether only the session was over.
+type Step = (&'static [(i32, i64)], Said, Option<(ErrorCode, i32)>, bool);
 
-fn check(steps: &[(&[(i32, i64)], Said, Option<(ErrorCode, i32)>, bool)]) {
+fn check(steps: &[Step]) {
     let mut session = Session::default();
     for (at, (want, (id, epoch, named, forgotten), answer, again)) in steps.iter().enumerate() {
         assert!(!session.is_asked());
