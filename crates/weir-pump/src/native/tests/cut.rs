@@ -25,6 +25,8 @@ struct Log(&'static [(i32, i64)], i64);
 const OLD: Log = Log(&[(2, 0), (3, 60)], 100);
 /// The next leader had more of epoch 2, and nothing of epoch 3.
 const NEW: Log = Log(&[(2, 0), (4, 80)], 90);
+/// More of the same.
+const GROWN: Log = Log(&[(2, 0), (3, 60)], 120);
 /// A topic that was deleted and made anew.
 const OTHER: Log = Log(&[(0, 0)], 30);
 
@@ -79,13 +81,14 @@ struct Made {
     aborted: usize,
 }
 
-/// Reads a log from a position of the group on; then, when as many records as given are received, and committed if that is to
+/// Reads a log from a position of the group on, with this version of Fetch; then, when as many records as given are received, and committed if that is to
 /// be, the other.
 #[track_caller]
-fn check((first, at): (Log, u64), commits: bool, position: (i64, i32), second: Log, expect: Made) {
+fn check(version: i16, (first, at): (Log, u64), commits: bool, position: (i64, i32), second: Log, expect: Made) {
     let log = Arc::new(Mutex::new(first));
     let told = Arc::clone(&log);
     let broker = Broker::start(Broker {
+        fetch: Some(version),
         log: Some(Box::new(move |asked| {
             let log = *told.lock().unwrap();
             log.fetch(asked)
@@ -133,11 +136,14 @@ fn check((first, at): (Log, u64), commits: bool, position: (i64, i32), second: L
 fn reading_goes_on_where_the_log_was_cut() {
     let made = |committed, received, accepted, aborted| Made { committed, received, accepted, aborted };
     // Committed before it was known: what stands there now is read all the same.
-    check((OLD, 100), true, (0, -1), NEW, made((90, 4), 130, 130, 0));
+    check(12, (OLD, 100), true, (0, -1), NEW, made((90, 4), 130, 130, 0));
     // In the open transaction: aborted, and read again.
-    check((OLD, 100), false, (0, -1), NEW, made((90, 4), 130, 90, 1));
+    check(12, (OLD, 100), false, (0, -1), NEW, made((90, 4), 130, 90, 1));
     // Found out by a successor, which knows only of the group's position.
-    check((NEW, 10), true, (100, 3), NEW, made((90, 4), 10, 10, 0));
+    check(12, (NEW, 10), true, (100, 3), NEW, made((90, 4), 10, 10, 0));
+    // A broker that does not look.
+    check(11, (OLD, 100), true, (0, -1), GROWN, made((120, 3), 120, 120, 0));
+    check(12, (OLD, 100), true, (0, -1), GROWN, made((120, 3), 120, 120, 0));
     // A topic of the same name: from its first record on.
-    check((OLD, 100), true, (0, -1), OTHER, made((30, 0), 130, 130, 0));
+    check(12, (OLD, 100), true, (0, -1), OTHER, made((30, 0), 130, 130, 0));
 }

@@ -54,6 +54,8 @@ pub(super) struct Broker {
     pub(super) commits: Mutex<Vec<(i64, i32)>>,
     /// How transactions ended.
     pub(super) ends: Mutex<Vec<bool>>,
+    /// The highest version of Fetch, where it is not the latest.
+    pub(super) fetch: Option<i16>,
     /// Where there is one, it answers fetches in place of the steps.
     pub(super) log: Option<Log>,
 }
@@ -114,7 +116,7 @@ impl Broker {
                 let of = |key: &ApiKey| ApiVersion {
                     api_key: key.number(),
                     min_version: *key.versions().start(),
-                    max_version: *key.versions().end(),
+                    max_version: self.fetch.filter(|_| *key == ApiKey::Fetch).unwrap_or(*key.versions().end()),
                 };
                 let feature = FinalizedFeatureKey {
                     name: Text::from_static("transaction.version"),
