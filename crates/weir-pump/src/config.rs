@@ -40,6 +40,9 @@ pub struct PumpConfig {
     pub static_members: bool,
     /// How many worker threads. More than there are partitions are of no use.
     pub workers: usize,
+    /// Whether each worker's thread stays on one core: the first on the first that this process may use, and so on, again from the
+    /// first where there are more workers than cores. Of use where nothing else wants these cores.
+    pub pin_cores: bool,
     /// How partitions are shared out.
     pub protocol: GroupProtocol,
     /// How long a transaction stays open; a small one costs the broker five times as much per event.
@@ -68,6 +71,7 @@ impl PumpConfig {
             instance: instance.into(),
             static_members: false,
             workers: 1,
+            pin_cores: false,
             protocol: GroupProtocol::Cooperative,
             commit_interval: Duration::from_millis(100),
             transaction_records: 100_000,

@@ -145,6 +145,14 @@ impl Progress {
         base
     }
 
+    /// The log was cut: other records will stand at `to` and behind than were read there. What the open transaction holds from
+    /// there is to be aborted.
+    pub fn cut(&mut self, to: i64) {
+        self.next = self.next.map(|next| next.min(to));
+        self.base = self.base.map(|base| base.min(to));
+        self.seen = self.seen.min(to);
+    }
+
     /// The transaction ended and nobody knows how; `committed` is the group's position asked for after the old producer
     /// was fenced. Books the transaction accordingly and returns the offset to read from, `None` if it held nothing of
     /// this partition.

@@ -40,6 +40,10 @@ pub struct Raw {
     /// Worker threads; 0 is one per core.
     #[arg(long, env = "WEIR_ENFORCER_WORKERS", default_value_t = 0)]
     pub workers: usize,
+    /// Keeps each worker's thread on one core, the first on the first that this process may use, and so on. Of use where nothing
+    /// else wants these cores.
+    #[arg(long, env = "WEIR_ENFORCER_PIN_CORES")]
+    pub pin_cores: bool,
     /// The compacted topic the contracts come from.
     #[arg(long, env = "WEIR_CONTRACTS_TOPIC", default_value = weir_contract::CONTRACTS_TOPIC)]
     pub contracts_topic: String,
@@ -80,6 +84,8 @@ pub struct Config {
     pub static_members: bool,
     /// Worker threads, at least one.
     pub workers: usize,
+    /// Whether each worker's thread stays on one core.
+    pub pin_cores: bool,
     /// The topic of the contracts.
     pub contracts_topic: String,
     /// Time between commits.
@@ -126,6 +132,7 @@ impl Config {
             instance: "0".to_owned(),
             static_members: false,
             workers: cores(),
+            pin_cores: false,
             contracts_topic: weir_contract::CONTRACTS_TOPIC.to_owned(),
             commit_interval: Duration::from_millis(100),
             session_timeout: Duration::from_secs(10),
@@ -158,6 +165,7 @@ impl TryFrom<Raw> for Config {
             group: raw.group,
             instance: raw.instance,
             workers: if raw.workers == 0 { defaults.workers } else { raw.workers },
+            pin_cores: raw.pin_cores,
             contracts_topic: raw.contracts_topic,
             commit_interval: Duration::from_millis(raw.commit_interval_ms),
             session_timeout: Duration::from_millis(raw.session_timeout_ms),

@@ -95,6 +95,7 @@ impl Enforcer {
 
         let mut settings = PumpConfig::new(&config.group, &config.instance);
         settings.workers = config.workers;
+        settings.pin_cores = config.pin_cores;
         settings.static_members = config.static_members;
         if config.static_members {
             settings.protocol = GroupProtocol::Eager;

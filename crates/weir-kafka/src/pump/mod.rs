@@ -21,6 +21,7 @@ pub(crate) mod context;
 mod lane;
 mod observer;
 mod output;
+mod pin;
 mod shared;
 mod transaction;
 mod unreadable;
@@ -84,6 +85,9 @@ impl Pump {
             };
             spawn(format!("weir-pump-{index}"), move || {
                 // A panic (in a stage, say) must not leave a worker that is gone and nobody knows.
+                if shared.config.pin_cores {
+                    pin::pin(index);
+                }
                 let ended = catch_unwind(AssertUnwindSafe(|| run(&shared, stages(index))))
                     .unwrap_or_else(|_| Err("the worker panicked; this is a fault of the program".to_owned()));
                 shared.ended(index, ended);

@@ -6,6 +6,7 @@
 
 mod clients;
 mod copy;
+mod cut;
 mod differential;
 mod faults;
 mod group;

@@ -251,3 +251,42 @@ fn a_late_end_tears_no_transaction_of_a_writer() {
     }
     assert_eq!(values, ["one", "three"]);
 }
+
+/// Error code, session and number of topics in an answer to Fetch of version 12 (KIP-227).
+fn session(answer: &[u8]) -> (i16, i32, u8) {
+    // Correlation id, tagged fields, throttle time.
+    let rest = &answer[4 + 1 + 4..];
+    (i16::from_be_bytes([rest[0], rest[1]]), i32::from_be_bytes(rest[2..6].try_into().unwrap()), rest[6] - 1)
+}
+
+/// Apache Kafka keeps one session for all fetches of a worker, and leaves out what is not new; after a connection was lost it is
+/// another one.
+#[test]
+fn fetches_are_one_session() {
+    if lab::lane() != Lane::Native || Kind::chosen() == Kind::Embedded {
+        return weir_testkit::skipped("a session is kept by Apache Kafka, and looked at on the native lane");
+    }
+    let Some(lab) = lab::shared() else { return };
+    let mut behind = Behind::new(lab, Lane::Native, 3);
+    let fetches = behind.proxy.inject(Api::Fetch, Act::HoldAnswer, |_| true);
+    fetches.release();
+    let sessions = || fetches.answers().iter().map(|answer| session(answer)).collect::<Vec<_>>();
+    let pump = behind.lab.pump(behind.lab.config("a"), &behind.route);
+    for _ in 0..3 {
+        behind.fill(50);
+        behind.wait_until_done(&pump);
+    }
+    wait_for(LONG, "an answer that leaves everything out", || {
+        sessions().last().is_some_and(|(_, _, topics)| *topics == 0)
+    });
+    let first = sessions();
+    let id = first[0].1;
+    assert!(id > 0, "{first:?}");
+    assert!(first.iter().all(|(code, other, _)| (*code, *other) == (0, id)), "{first:?}");
+    behind.proxy.cut();
+    behind.fill(50);
+    behind.wait_until_done(&pump);
+    let later = &sessions()[first.len()..];
+    assert!(later.iter().any(|(_, other, _)| *other > 0 && *other != id), "{later:?}");
+    behind.finish(&pump);
+}

@@ -50,6 +50,12 @@ pub fn patch(path: &Path, index: usize, repair: bool, change: impl FnOnce(&mut [
     batch
 }
 
+/// Leaves the first `keep` batches.
+pub fn cut(path: &Path, keep: usize) {
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, &bytes[..batches(&bytes)[keep].start]).unwrap();
+}
+
 /// CRC-32C (Castagnoli), bit by bit: RFC 3720, appendix B.4.
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| {

@@ -8,6 +8,7 @@ use weir_wire::Text;
 use weir_wire::batch::HEADER_SIZE;
 use weir_wire::messages::*;
 
+use super::epochs::Position;
 use super::group::{self, REBALANCE, millis};
 use super::metadata::question;
 use super::net::Role;
@@ -15,13 +16,7 @@ use super::producer::{Outgoing, Place, Trouble, Wish};
 use super::worker::{Ask, Worker};
 
 /// How long an ordinary answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a broker may wait for something to be fetched.
-const FETCH_WAIT: Duration = Duration::from_millis(100);
-/// What one answer to a fetch may hold, and one partition of it, in bytes.
-const FETCH: (i32, i32) = (2 << 20, 1 << 20);
-/// What may wait to be judged, of all partitions and of one, in bytes.
-const QUEUED: (usize, usize) = (6 << 20, 1 << 20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// What one request may carry of records, in bytes, beyond its first batch.
 const PRODUCE: usize = 2 << 20;
 /// Requests to produce that are on their way to one broker: more would be no safe order (KIP-98).
@@ -33,7 +28,6 @@ mod version {
     pub(super) const FIND: i16 = 3;
     pub(super) const OFFSETS: i16 = 9;
     pub(super) const LIST: i16 = 7;
-    pub(super) const FETCH: i16 = 12;
     pub(super) const INIT: i16 = 5;
     pub(super) const ADD: i16 = 3;
     /// Requests that take partitions and groups into the transaction by themselves, and those that do not (KIP-890).
@@ -47,7 +41,7 @@ const LARGE: usize = 1024;
 /// From this version on one request asks for several groups.
 const SEVERAL_GROUPS: i16 = 8;
 
-fn text(text: &str) -> Text {
+pub(super) fn text(text: &str) -> Text {
     Text::from(text)
 }
 
@@ -58,13 +52,6 @@ fn by_topic<T>(places: impl Iterator<Item = (Place, T)>) -> BTreeMap<Text, Vec<(
         topics.entry(text(&place.topic)).or_default().push((place.partition, what));
     }
     topics
-}
-
-/// Where a partition is to be fetched from.
-struct Start {
-    offset: i64,
-    epoch: i32,
-    serial: u64,
 }
 
 impl Worker<'_> {
@@ -257,69 +244,6 @@ impl Worker<'_> {
         true
     }
 
-    /// Fetches what may wait to be judged, with one request to each broker at a time.
-    pub(super) fn fetch(&mut self, now: Instant) {
-        let waiting: usize = self.sources.values().map(|source| source.queued).sum();
-        if waiting >= QUEUED.0 || self.board.is_stopping() || self.settling {
-            return;
-        }
-        let mut nodes: BTreeMap<i32, Vec<(Place, Start)>> = BTreeMap::new();
-        let mut lost = false;
-        for (place, source) in &self.sources {
-            let Some(at) = source.fetch_at.filter(|_| source.queued < QUEUED.1) else { continue };
-            if source.not_before.is_some_and(|until| until > now) {
-                continue;
-            }
-            match self.metadata.leader(place) {
-                Some((node, _)) if self.fetching.contains(&node) => {}
-                Some((node, epoch)) => {
-                    let from = Start { offset: at, epoch, serial: source.serial };
-                    nodes.entry(node).or_default().push((place.clone(), from));
-                }
-                None => lost = true,
-            }
-        }
-        if lost {
-            self.metadata.want();
-        }
-        for (node, mut places) in nodes {
-            let Some(slot) = self.net.ready(node, Role::Fetch, now) else { continue };
-            // From another one each time, so that none is always the last that there is room for.
-            let count = places.len();
-            places.rotate_left(self.fetches % count);
-            self.fetches = self.fetches.wrapping_add(1);
-            let asked: Vec<(Place, u64)> = places.iter().map(|(place, from)| (place.clone(), from.serial)).collect();
-            let mut topics: Vec<FetchTopic> = Vec::new();
-            for (place, from) in places {
-                let partition = FetchPartition {
-                    partition: place.partition,
-                    current_leader_epoch: from.epoch,
-                    fetch_offset: from.offset,
-                    partition_max_bytes: FETCH.1,
-                    ..Default::default()
-                };
-                match topics.iter_mut().find(|topic| *topic.topic == *place.topic) {
-                    Some(topic) => topic.partitions.push(partition),
-                    None => topics.push(FetchTopic {
-                        topic: text(&place.topic),
-                        partitions: vec![partition],
-                        ..Default::default()
-                    }),
-                }
-            }
-            let request = FetchRequest {
-                max_wait_ms: millis(FETCH_WAIT),
-                min_bytes: 1,
-                max_bytes: FETCH.0,
-                isolation_level: 1,
-                topics,
-                ..Default::default()
-            };
-            self.fetching.insert(node);
-            self.net.send(slot, &request, version::FETCH, Ask::Fetch(node, asked), FETCH_WAIT + PATIENCE, now);
-        }
-    }
-
     /// Does what the transaction asks for.
     pub(super) fn ask_transaction(&mut self, now: Instant) -> Result<(), Trouble> {
         self.producer.abort_quietly();
@@ -366,16 +290,19 @@ impl Worker<'_> {
                     return Err(Trouble::Abort("this worker is not a member of its group".to_owned()));
                 };
                 self.committing = generation_id;
-                let positions = self.sources.iter().filter_map(|(p, s)| Some((p.clone(), s.progress.position()?)));
-                let topic = |(name, partitions): (Text, Vec<(i32, i64)>)| TxnOffsetCommitRequestTopic {
+                let positions = self.sources.iter().filter_map(|(place, source)| {
+                    let at = source.progress.position()?;
+                    Some((place.clone(), (at, source.epochs.before(at))))
+                });
+                let topic = |(name, partitions): (Text, Vec<(i32, Position)>)| TxnOffsetCommitRequestTopic {
                     name,
                     partitions: partitions
                         .into_iter()
-                        .map(|(partition_index, committed_offset)| TxnOffsetCommitRequestPartition {
+                        .map(|(partition_index, (committed_offset, epoch))| TxnOffsetCommitRequestPartition {
                             partition_index,
                             committed_offset,
+                            committed_leader_epoch: epoch,
                             committed_metadata: Some(Text::EMPTY),
-                            ..Default::default()
                         })
                         .collect(),
                 };

@@ -9,14 +9,17 @@
 //! * [`net`]: connections; [`link`]: one of them; [`frames`]: bytes into frames, in buffers that are used again;
 //! * [`security`]: what the client properties ask for; [`tls`]; [`sasl`] and [`scram`]: who we are;
 //! * [`group`]: membership; [`assign`]: who reads what; [`metadata`]: who leads and coordinates;
-//! * [`source`]: an assigned partition; [`judge`]: its records before the stage; [`out`]: what comes of them;
+//! * [`source`]: an assigned partition; [`epochs`]: whether its log was cut; [`judge`]: its records before the stage; [`out`]: what comes of them;
+//! * [`fetching`]: records asked for and answered; [`session`]: what a broker remembers of that;
 //! * [`producer`]: the transaction; [`reactions`]: what each answer leads to, as one table;
 //! * [`worker`]: what happens between them; [`asking`] and [`taking`]: questions and answers.
 //!
-//! The state machines ([`group`], [`producer`], [`source`], [`out`]) know no socket and no clock.
+//! The state machines ([`group`], [`producer`], [`session`], [`source`], [`out`]) know no socket and no clock.
 
 mod asking;
 mod assign;
+mod epochs;
+mod fetching;
 mod frames;
 mod group;
 mod judge;
@@ -29,6 +32,7 @@ mod reactions;
 mod sasl;
 mod scram;
 mod security;
+mod session;
 mod source;
 mod taking;
 mod tls;

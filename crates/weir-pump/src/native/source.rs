@@ -14,6 +14,7 @@ use weir_wire::codec::Codec;
 use weir_wire::messages::AbortedTransaction;
 use weir_wire::records::{Place as Within, Records};
 
+use super::epochs::Epochs;
 use super::frames::LARGEST;
 use super::producer::Place;
 use crate::{PartitionStatus, Progress, Route};
@@ -78,6 +79,10 @@ pub(super) struct Source {
     pub(super) fetch_at: Option<i64>,
     /// Offsets below are judged.
     judged_to: i64,
+    /// When what was fetched was written.
+    pub(super) epochs: Epochs,
+    /// The leader's epoch at the last fetch: nothing was written in a later one.
+    pub(super) leader_epoch: i32,
     /// Changes with every jump, so that an answer to an older fetch is known.
     pub(super) serial: u64,
     queue: VecDeque<Chunk>,
@@ -109,6 +114,8 @@ impl Source {
             start: None,
             fetch_at: None,
             judged_to: i64::MIN,
+            epochs: Epochs::default(),
+            leader_epoch: i32::MAX,
             serial,
             queue: VecDeque::new(),
             queued: 0,
@@ -136,6 +143,7 @@ impl Source {
         self.start.get_or_insert(offset);
         self.fetch_at = Some(offset);
         self.judged_to = offset;
+        self.epochs.cut(offset);
         self.serial = serial;
         self.queue.clear();
         self.queued = 0;
@@ -143,12 +151,44 @@ impl Source {
         self.asking = false;
     }
 
-    /// The log does not keep what is to be read next: goes on at the first offset it keeps.
-    pub(super) fn lose_position(&mut self) {
-        if !self.has_more() {
+    /// The log does not keep what is to be read next, so that the first offset it keeps is to be asked for; not while what was
+    /// read before is not done with.
+    pub(super) fn lose_position(&mut self) -> bool {
+        self.reset = !self.has_more() && self.progress.position().is_none();
+        if self.reset {
             self.fetch_at = None;
-            self.reset = true;
+            self.epochs.clear();
         }
+        self.reset
+    }
+
+    /// Goes on at the first offset that the log keeps. Another log of the same name may keep lower ones than were read.
+    pub(super) fn restart(&mut self, first: i64, serial: u64) {
+        self.reset = false;
+        self.progress.cut(first);
+        self.start = self.start.map(|start| start.min(first));
+        self.seek(first, serial);
+    }
+
+    /// Goes on where the group stands; the record before was written in this epoch, if it is known.
+    pub(super) fn begin(&mut self, offset: i64, epoch: i32, serial: u64) {
+        self.seek(offset, serial);
+        self.epochs.read(epoch, offset.saturating_sub(1));
+    }
+
+    /// Where the log of the leader parts from what was fetched, if the last epoch up to ours that it has ends there.
+    pub(super) fn parting(&self, (epoch, end): (i32, i64)) -> i64 {
+        self.epochs.parting(epoch, end).min(self.fetch_at.unwrap_or(i64::MAX))
+    }
+
+    /// What was read at `to` and behind is not in the log any more, and other records will stand there: goes on at `to`, or before
+    /// it, where not all up to there is judged.
+    pub(super) fn cut(&mut self, to: i64, serial: u64) {
+        self.progress.cut(to);
+        self.start = self.start.map(|start| start.min(to));
+        // Of a batch that may go on whole nothing was put out yet.
+        let begun = self.work.as_ref().filter(|work| work.whole).and_then(|work| work.first);
+        self.seek(begun.unwrap_or(self.judged_to).min(to), serial);
     }
 
     /// Fetches again what is not judged.
@@ -178,6 +218,9 @@ impl Source {
         while let Ok(size) = Header::peek_size(&records[at..]) {
             let Some(header) = records.get(at..at + size).and_then(|batch| Header::read(batch).ok()) else { break };
             whole = whole.max(header.last_offset().saturating_add(1));
+            if header.leader_epoch() <= self.leader_epoch {
+                self.epochs.read(header.leader_epoch(), header.base_offset());
+            }
             at += size;
         }
         // What stands behind and is no batch is kept, for whoever looks at it to say why.

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use weir_wire::messages::*;
 use weir_wire::{ErrorCode, Message, Reader};
 
+use super::epochs::Position;
 use super::net::{Answer, Gone};
 use super::producer::{self, Place, Trouble, Wish};
 use super::worker::{Ask, Worker};
 use crate::WorkerState;
 
 /// The wait before a partition is asked about again after an error.
-const RETRY: Duration = Duration::from_millis(100);
+pub(super) const RETRY: Duration = Duration::from_millis(100);
 
 /// The partition an answer is about, and the identity that the end of a transaction gives.
 type Detail = (Option<Place>, Option<(i64, i16)>);
@@ -98,10 +99,7 @@ impl Worker<'_> {
                 }
             }
             Ask::Earliest(asked) => self.earliest(&asked, read(outcome), now),
-            Ask::Fetch(node, asked) => {
-                self.fetching.remove(&node);
-                self.fetched(slot, &asked, read(outcome), now);
-            }
+            Ask::Fetch(node) => return self.fetched(slot, node, read(outcome), now),
             Ask::Produce(round, sent) => return self.produced(slot, round, sent, read(outcome), now),
             Ask::Transaction(round, wish) => return self.transaction(slot, round, &wish, outcome, now),
         }
@@ -125,7 +123,7 @@ impl Worker<'_> {
         }
     }
 
-    fn positions(&mut self, asked: &[(Place, u64)], found: Result<BTreeMap<Place, i64>, String>, now: Instant) {
+    fn positions(&mut self, asked: &[(Place, u64)], found: Result<BTreeMap<Place, Position>, String>, now: Instant) {
         if let Err(error) = &found {
             tracing::debug!(worker = self.index, error, "no positions of the group");
         }
@@ -134,7 +132,7 @@ impl Worker<'_> {
             source.asking = false;
             match &found {
                 Ok(positions) => match positions.get(place) {
-                    Some(at) => source.seek(*at, *serial),
+                    Some((at, epoch)) => source.begin(*at, *epoch, *serial),
                     None => source.reset = true,
                 },
                 Err(_) => source.not_before = Some(now + RETRY),
@@ -153,63 +151,10 @@ impl Worker<'_> {
             let Some(source) = self.sources.get_mut(place).filter(|source| source.serial == *serial) else { continue };
             source.asking = false;
             match starts.get(place) {
-                Some(at) => {
-                    source.reset = false;
-                    source.seek(*at, *serial);
-                }
+                Some(at) => source.restart(*at, *serial),
                 None => {
                     source.not_before = Some(now + RETRY);
                     self.metadata.want();
-                }
-            }
-        }
-    }
-
-    fn fetched(&mut self, slot: usize, asked: &[(Place, u64)], response: Result<FetchResponse, String>, now: Instant) {
-        let response = match response {
-            Ok(response) if response.error_code.is_none() => response,
-            failed => {
-                let error = failed.map_or_else(|error| error, |response| response.error_code.to_string());
-                tracing::debug!(worker = self.index, error, "nothing fetched");
-                self.metadata.want();
-                for (place, _) in asked {
-                    if let Some(source) = self.sources.get_mut(place) {
-                        source.not_before = Some(now + RETRY);
-                    }
-                }
-                return;
-            }
-        };
-        self.net.throttle(slot, response.throttle_time_ms, now);
-        for topic in response.responses {
-            for data in topic.partitions {
-                let place = place(&topic.topic, data.partition_index);
-                let serial = asked.iter().find(|(asked, _)| *asked == place).map(|(_, serial)| *serial);
-                let Some(source) = self.sources.get_mut(&place).filter(|source| Some(source.serial) == serial) else {
-                    continue;
-                };
-                source.not_before = None;
-                match data.error_code {
-                    ErrorCode::NONE => {
-                        let aborted = data.aborted_transactions.unwrap_or_default();
-                        source.fetched(data.records.unwrap_or_default(), aborted, data.last_stable_offset);
-                    }
-                    ErrorCode::OFFSET_OUT_OF_RANGE => {
-                        tracing::warn!(
-                            worker = self.index,
-                            topic = &*place.topic,
-                            partition = place.partition,
-                            offset = source.fetch_at,
-                            "the offset is not kept any more, reading goes on at the first that is"
-                        );
-                        source.lose_position();
-                        source.not_before = Some(now + RETRY);
-                    }
-                    code => {
-                        tracing::debug!(topic = &*place.topic, partition = place.partition, %code, "cannot fetch");
-                        source.not_before = Some(now + RETRY);
-                        self.metadata.want();
-                    }
                 }
             }
         }
@@ -326,28 +271,28 @@ impl Worker<'_> {
     }
 }
 
-/// The positions of the group; a partition without one is left out.
-fn committed(outcome: Outcome) -> Result<BTreeMap<Place, i64>, String> {
+/// The positions of the group, and the leader epochs of the records before them; a partition without one is left out.
+fn committed(outcome: Outcome) -> Result<BTreeMap<Place, Position>, String> {
     let response: OffsetFetchResponse = read(outcome)?;
     response.error_code.ok().map_err(|code| code.to_string())?;
     let mut positions = BTreeMap::new();
-    let mut add = |topic: &str, partition: i32, offset: i64, code: ErrorCode| {
+    let mut add = |topic: &str, partition: i32, (offset, epoch): Position, code: ErrorCode| {
         code.ok().map_err(|code| code.to_string())?;
         if offset >= 0 {
-            positions.insert(place(topic, partition), offset);
+            positions.insert(place(topic, partition), (offset, epoch));
         }
         Ok::<(), String>(())
     };
     for topic in &response.topics {
         for p in &topic.partitions {
-            add(&topic.name, p.partition_index, p.committed_offset, p.error_code)?;
+            add(&topic.name, p.partition_index, (p.committed_offset, p.committed_leader_epoch), p.error_code)?;
         }
     }
     for group in &response.groups {
         group.error_code.ok().map_err(|code| code.to_string())?;
         for topic in &group.topics {
             for p in &topic.partitions {
-                add(&topic.name, p.partition_index, p.committed_offset, p.error_code)?;
+                add(&topic.name, p.partition_index, (p.committed_offset, p.committed_leader_epoch), p.error_code)?;
             }
         }
     }

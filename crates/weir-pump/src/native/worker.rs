@@ -20,6 +20,7 @@ use super::metadata::{Coordinator, Metadata};
 use super::net::{Answer, Net};
 use super::out::{Out, Unbuilt};
 use super::producer::{Place, Producer, Trouble, Wish};
+use super::session::Session;
 use super::source::{Next, Source};
 use crate::{Action, Board, Progress, Route, Stage, WorkerState};
 
@@ -50,7 +51,8 @@ pub(super) enum Ask {
     Settle(u64),
     /// Where these partitions begin.
     Earliest(Vec<(Place, u64)>),
-    Fetch(i32, Vec<(Place, u64)>),
+    /// Records, of this broker.
+    Fetch(i32),
     Produce(u64, Vec<(Place, i32)>),
     Transaction(u64, Wish),
 }
@@ -68,15 +70,14 @@ pub(super) struct Worker<'w> {
     pub(super) sources: BTreeMap<Place, Source>,
     pub(super) producer: Producer,
     out: Out,
-    deeds: Vec<(Place, Deed)>,
+    pub(super) deeds: Vec<(Place, Deed)>,
     /// Records and bytes of the open transaction.
     open: (u64, usize),
     /// The generation in which offsets were last committed.
     pub(super) committing: i32,
-    /// Brokers that have a fetch to answer.
-    pub(super) fetching: BTreeSet<i32>,
-    pub(super) fetches: usize,
-    serial: u64,
+    /// What each broker knows of our fetches.
+    pub(super) sessions: BTreeMap<i32, Session>,
+    pub(super) serial: u64,
     cursor: Option<Place>,
     actions: Vec<Action>,
     /// What the last batch was decompressed in, for the next one.
@@ -130,8 +131,7 @@ impl<'w> Worker<'w> {
             deeds: Vec::new(),
             open: (0, 0),
             committing: -1,
-            fetching: BTreeSet::new(),
-            fetches: 0,
+            sessions: BTreeMap::new(),
             serial: 0,
             cursor: None,
             actions: Vec::new(),
@@ -452,11 +452,11 @@ impl<'w> Worker<'w> {
     }
 
     /// The group's positions, after a new epoch has ended what was in doubt.
-    pub(super) fn settled(&mut self, committed: &BTreeMap<Place, i64>) {
+    pub(super) fn settled(&mut self, committed: &BTreeMap<Place, (i64, i32)>) {
         self.settling = false;
         for (place, source) in &mut self.sources {
             self.serial += 1;
-            let at = source.progress.settle(committed.get(place).copied());
+            let at = source.progress.settle(committed.get(place).map(|(at, _)| *at));
             if let Some(at) = at.or(source.progress.next()).or(source.start) {
                 source.seek(at, self.serial);
             }

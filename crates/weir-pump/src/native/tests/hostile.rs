@@ -31,7 +31,7 @@ const BOUND: u64 = 2 * LARGEST as u64 + (64 << 20);
 const STEP: i64 = 10;
 
 /// What a fetch at the offset of a step brings.
-enum Step {
+pub(super) enum Step {
     /// These batches, as often as they are asked for.
     Records(Bytes),
     /// Once this in place of the answer's body, then good records.
@@ -40,24 +40,33 @@ enum Step {
     Frame(Vec<u8>),
 }
 
-struct Broker {
-    port: u16,
-    steps: Vec<(&'static str, Step)>,
-    served: Mutex<BTreeMap<usize, u32>>,
-    produced: Mutex<BTreeMap<String, Vec<Bytes>>>,
-    committed: Mutex<i64>,
+/// One broker, with one partition of each topic.
+#[derive(Default)]
+pub(super) struct Broker {
+    pub(super) port: u16,
+    pub(super) steps: Vec<(&'static str, Step)>,
+    pub(super) served: Mutex<BTreeMap<usize, u32>>,
+    pub(super) produced: Mutex<BTreeMap<String, Vec<Bytes>>>,
+    pub(super) committed: Mutex<i64>,
+    /// The epoch that the group's position is told with, and then the last committed one.
+    pub(super) epoch: Mutex<i32>,
+    /// What was committed: positions and epochs.
+    pub(super) commits: Mutex<Vec<(i64, i32)>>,
+    /// How transactions ended.
+    pub(super) ends: Mutex<Vec<bool>>,
+    /// The highest version of Fetch, where it is not the latest.
+    pub(super) fetch: Option<i16>,
+    /// Where there is one, it answers fetches in place of the steps.
+    pub(super) log: Option<Log>,
 }
 
+/// Answers the fetch of a partition.
+type Log = Box<dyn Fn(&FetchPartition) -> FetchPartitionData + Send + Sync>;
+
 impl Broker {
-    fn start(steps: Vec<(&'static str, Step)>) -> Arc<Broker> {
+    pub(super) fn start(broker: Broker) -> Arc<Broker> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let broker = Arc::new(Broker {
-            port: listener.local_addr().unwrap().port(),
-            steps,
-            served: Mutex::default(),
-            produced: Mutex::default(),
-            committed: Mutex::new(0),
-        });
+        let broker = Arc::new(Broker { port: listener.local_addr().unwrap().port(), ..broker });
         let serving = Arc::clone(&broker);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -107,7 +116,7 @@ impl Broker {
                 let of = |key: &ApiKey| ApiVersion {
                     api_key: key.number(),
                     min_version: *key.versions().start(),
-                    max_version: *key.versions().end(),
+                    max_version: self.fetch.filter(|_| *key == ApiKey::Fetch).unwrap_or(*key.versions().end()),
                 };
                 let feature = FinalizedFeatureKey {
                     name: Text::from_static("transaction.version"),
@@ -169,6 +178,7 @@ impl Broker {
                             name: topic.name,
                             partitions: vec![OffsetFetchResponsePartitions {
                                 committed_offset: *self.committed.lock().unwrap(),
+                                committed_leader_epoch: *self.epoch.lock().unwrap(),
                                 ..Default::default()
                             }],
                             ..Default::default()
@@ -189,6 +199,8 @@ impl Broker {
             api::Request::TxnOffsetCommit(asked) => {
                 let partition = &asked.topics[0].partitions[0];
                 *self.committed.lock().unwrap() = partition.committed_offset;
+                *self.epoch.lock().unwrap() = partition.committed_leader_epoch;
+                self.commits.lock().unwrap().push((partition.committed_offset, partition.committed_leader_epoch));
                 let topic = TxnOffsetCommitResponseTopic {
                     name: asked.topics[0].name.clone(),
                     partitions: vec![TxnOffsetCommitResponsePartition::default()],
@@ -196,6 +208,7 @@ impl Broker {
                 write(&TxnOffsetCommitResponse { topics: vec![topic], ..Default::default() }, writer, version);
             }
             api::Request::EndTxn(asked) => {
+                self.ends.lock().unwrap().push(asked.committed);
                 let (producer_id, producer_epoch) = (asked.producer_id, asked.producer_epoch + 1);
                 write(&EndTxnResponse { producer_id, producer_epoch, ..Default::default() }, writer, version);
             }
@@ -212,6 +225,11 @@ impl Broker {
                 });
                 write(&ProduceResponse { responses: responses.collect(), ..Default::default() }, writer, version);
             }
+            api::Request::ListOffsets(asked) => {
+                let partitions = vec![ListOffsetsPartitionResponse { offset: 0, ..Default::default() }];
+                let topic = ListOffsetsTopicResponse { name: asked.topics[0].name.clone(), partitions };
+                write(&ListOffsetsResponse { topics: vec![topic], ..Default::default() }, writer, version);
+            }
             api::Request::Fetch(asked) => return self.fetch(&asked, writer, version),
             other => panic!("{other:?}"),
         }
@@ -219,6 +237,13 @@ impl Broker {
     }
 
     fn fetch(&self, asked: &FetchRequest, writer: &mut Writer, version: i16) -> Option<Vec<u8>> {
+        if let Some(log) = &self.log {
+            let partitions = vec![log(&asked.topics[0].partitions[0])];
+            let topic = asked.topics[0].topic.clone();
+            let responses = vec![FetchableTopicResponse { topic, partitions, ..Default::default() }];
+            write(&FetchResponse { responses, ..Default::default() }, writer, version);
+            return None;
+        }
         let at = asked.topics[0].partitions[0].fetch_offset;
         let index = usize::try_from(at / STEP).unwrap();
         let mut records = Bytes::new();
@@ -265,7 +290,12 @@ fn write<M: Message>(message: &M, writer: &mut Writer, version: i16) {
 }
 
 fn good(base: i64, count: usize) -> Bytes {
-    let mut builder = BatchBuilder::new(Codec::None).leader_epoch(4);
+    written(4, base, count)
+}
+
+/// A batch of good records, written in an epoch.
+pub(super) fn written(epoch: i32, base: i64, count: usize) -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None).leader_epoch(epoch);
     for n in 0..count {
         builder.push(1_000 + n as i64, Some(b"key"), Some(b"ok"), &[]).unwrap();
     }
@@ -435,7 +465,7 @@ fn script() -> Vec<(&'static str, Step)> {
 
 #[test]
 fn a_broker_that_lies_costs_no_more_than_the_page_says() {
-    let broker = Broker::start(script());
+    let broker = Broker::start(Broker { steps: script(), ..Default::default() });
     let name = |suffix: &str| format!("t{suffix}");
     let route = Route { source: name(""), accepted: name(".ok"), quarantine: name(".quarantine") };
     let config = PumpConfig { commit_interval: Duration::from_millis(20), ..PumpConfig::new("g", "i") };

@@ -2,7 +2,9 @@
 
 mod batches;
 mod connect;
+mod cut;
 mod fuzz;
 mod group;
 mod hostile;
 mod producer;
+mod session;
