@@ -6,9 +6,9 @@
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::batch::{ATTRIBUTES, Batch, CONTROL, DELETE_HORIZON, HEADER_SIZE, Header, LENGTH_OVERHEAD, LOG_APPEND_TIME};
+use crate::batch::{ATTRIBUTES, CONTROL, DELETE_HORIZON, HEADER_SIZE, Header, LENGTH_OVERHEAD, LOG_APPEND_TIME};
 use crate::batch::{TRANSACTIONAL, TimestampType};
-use crate::codec::{Codec, CodecError, Kept};
+use crate::codec::{Codec, CodecError};
 use crate::control::Marker;
 use crate::records::{Record, Skimmed};
 
@@ -65,8 +65,6 @@ pub struct BatchBuilder {
     count: i32,
     /// The records after room for the header.
     bytes: Vec<u8>,
-    /// Which of them were compressed before.
-    kept: Kept,
 }
 
 impl BatchBuilder {
@@ -91,7 +89,6 @@ impl BatchBuilder {
             next_delta: 0,
             count: 0,
             bytes,
-            kept: Kept::default(),
         }
     }
 
@@ -170,22 +167,10 @@ impl BatchBuilder {
         self.put(self.next_delta, record.timestamp, parts)
     }
 
-    /// Says from which batch the records come that are added by [`BatchBuilder::append_skimmed`] from here on. Where both
-    /// are compressed by LZ4, what its producer found to repeat is used again.
-    pub fn continue_with(&mut self, batch: &Batch) {
-        if self.codec == Codec::Lz4 && batch.codec() == Ok(Codec::Lz4) {
-            self.kept.from_now_on(&batch.payload());
-        } else {
-            self.kept.close();
-        }
-    }
-
     /// Adds a record of another batch as it is at the next offset. It is taken for well-formed.
     #[inline]
     pub fn append_skimmed(&mut self, record: &Skimmed<'_>) -> Result<(), BuildError> {
-        self.put(self.next_delta, record.timestamp, Parts::Made(record.parts))?;
-        self.kept.add(record.at, self.bytes.len() - record.parts.len() - HEADER_SIZE, record.parts.len());
-        Ok(())
+        self.put(self.next_delta, record.timestamp, Parts::Made(record.parts))
     }
 
     /// The codec.
@@ -213,7 +198,7 @@ impl BatchBuilder {
         let (mut bytes, mut free) = (self.bytes, Vec::new());
         if self.codec != Codec::None && self.count > 0 {
             let mut compressed = vec![0; HEADER_SIZE];
-            self.codec.compress_again(&bytes[HEADER_SIZE..], &self.kept, &mut compressed)?;
+            self.codec.compress(&bytes[HEADER_SIZE..], &mut compressed)?;
             free = std::mem::replace(&mut bytes, compressed);
         }
         let length = i32::try_from(bytes.len() - LENGTH_OVERHEAD).map_err(|_| BuildError::TooLarge)?;

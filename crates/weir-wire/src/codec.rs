@@ -11,8 +11,6 @@ mod zstd;
 use bytes::Bytes;
 use thiserror::Error;
 
-pub(crate) use lz4::Kept;
-
 /// How the records of a batch are compressed: bits 0 to 2 of its attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Codec {
@@ -131,15 +129,6 @@ impl Codec {
             Codec::Zstd => zstd::compress(input, out),
         }
         .map_err(|detail| CodecError::Compress { codec: self, detail })
-    }
-
-    /// The same of what stood, but for some of it, in other batches before, as `kept` tells: the codecs that can spare
-    /// themselves the search for what repeats.
-    pub(crate) fn compress_again(self, input: &[u8], kept: &Kept, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        if self != Codec::Lz4 || kept.is_empty() {
-            return self.compress(input, out);
-        }
-        lz4::compress_again(input, kept, out).map_err(|detail| CodecError::Compress { codec: self, detail })
     }
 
     fn corrupt(self, detail: impl ToString) -> CodecError {

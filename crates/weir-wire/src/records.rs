@@ -225,8 +225,6 @@ pub struct Skimmed<'a> {
     pub timestamp: i64,
     /// Key, value and headers in their wire form.
     pub(crate) parts: &'a [u8],
-    /// Where among the records of the batch, decompressed, these lie.
-    pub(crate) at: usize,
 }
 
 impl Skimmed<'_> {
@@ -336,7 +334,7 @@ impl<'a> Iter<'a> {
             let head = iter.head()?;
             iter.at = head.end;
             let parts = &iter.records.body[head.parts_at..head.end];
-            Ok(Skimmed { timestamp: iter.records.timestamp(head.timestamp_delta), parts, at: head.parts_at })
+            Ok(Skimmed { timestamp: iter.records.timestamp(head.timestamp_delta), parts })
         })
     }
 

@@ -167,8 +167,7 @@ impl Judge<'_> {
                 let plain = actions[index..].iter().zip(&views[index..]).take_while(as_it_is).count();
                 if plain > 0 {
                     let to = &source.accepted;
-                    let (batch, codec, limit) = (&work.batch, work.codec, limits.accepted);
-                    self.out.append_all(to, batch, &mut records, plain, codec, limit, self.now)?;
+                    self.out.append_all(to, &mut records, plain, work.codec, limits.accepted, self.now)?;
                     work.accepted += plain as u64;
                     index += plain;
                     continue;
@@ -299,8 +298,7 @@ fn spill(out: &mut Out, source: &Source, work: &mut Work, limits: Limits, now: I
         return Ok(());
     }
     let count = usize::try_from(work.accepted).unwrap_or(usize::MAX);
-    let (to, batch, limit) = (&source.accepted, &work.batch, limits.accepted);
-    out.append_all(to, batch, &mut work.records.iter(), count, work.codec, limit, now)
+    out.append_all(&source.accepted, &mut work.records.iter(), count, work.codec, limits.accepted, now)
 }
 
 /// What was put out with a run: nothing as long as the batch may go on whole.

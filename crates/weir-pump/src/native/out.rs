@@ -145,7 +145,7 @@ impl Out {
     ) -> Result<(), Unbuilt> {
         if records.body().len() < SMALL {
             let count = usize::try_from(records.count()).unwrap_or(0);
-            return self.append_all(place, batch, &mut records.iter(), count, codec, limit, now);
+            return self.append_all(place, &mut records.iter(), count, codec, limit, now);
         }
         let pile = pile(&mut self.piles, place);
         pile.close(&mut self.spares)?;
@@ -155,19 +155,17 @@ impl Out {
         Ok(())
     }
 
-    /// Adds so many records of a batch as they are.
-    #[allow(clippy::too_many_arguments, reason = "what is added, and where it goes")]
+    /// Adds so many records as they are.
     pub(super) fn append_all(
         &mut self,
         place: &Place,
-        batch: &Batch,
         records: &mut Iter<'_>,
         count: usize,
         codec: Codec,
         limit: TopicLimit,
         now: Instant,
     ) -> Result<(), Unbuilt> {
-        self.bytes += pile(&mut self.piles, place).add_all(&mut self.spares, batch, records, count, codec, limit)?;
+        self.bytes += pile(&mut self.piles, place).add_all(&mut self.spares, records, count, codec, limit)?;
         self.records += count;
         self.since.get_or_insert(now);
         Ok(())
@@ -268,7 +266,6 @@ impl Pile {
     fn add_all(
         &mut self,
         spares: &mut Spares,
-        batch: &Batch,
         records: &mut Iter<'_>,
         count: usize,
         codec: Codec,
@@ -280,7 +277,6 @@ impl Pile {
         while let Some(mut record) = next {
             let builder = self.builder(spares, record.parts_size(), codec, target)?;
             let before = builder.size();
-            builder.continue_with(batch);
             next = loop {
                 builder.append_skimmed(&record)?;
                 left -= 1;

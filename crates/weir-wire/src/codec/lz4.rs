@@ -8,11 +8,6 @@ use lz4_flex::block::{compress_into, decompress_into_with_dict, get_maximum_outp
 
 use super::{Codec, CodecError, grow};
 
-mod again;
-
-pub(crate) use again::Kept;
-pub(super) use again::compress_again;
-
 const MAGIC: u32 = 0x184D_2204;
 const UNCOMPRESSED: u32 = 1 << 31;
 const WINDOW: usize = 64 * 1024;
@@ -28,8 +23,6 @@ const DICTIONARY: u8 = 0b0000_0001;
 /// Magic, independent blocks of at most 64 KiB, no checksums, and the second byte of XXH32 of those flags.
 const WRITTEN_HEADER: [u8; 7] = [0x04, 0x22, 0x4D, 0x18, VERSION | INDEPENDENT, 4 << 4, 0x82];
 const WRITTEN_BLOCK: usize = 64 * 1024;
-/// The shortest match.
-const SHORTEST: usize = 4;
 
 pub(super) fn decompress(input: &[u8], limit: usize, memory: Vec<u8>) -> Result<Vec<u8>, CodecError> {
     let mut out = Out { bytes: memory, filled: 0 };
@@ -65,33 +58,16 @@ pub(super) fn has_independent_blocks(input: &[u8]) -> bool {
     input.get(4).is_some_and(|flags| flags & INDEPENDENT != 0)
 }
 
-/// What stands in front of the blocks of a frame.
-struct Frame {
-    flags: u8,
-    max_block: usize,
-    content_size: Option<u64>,
-}
-
-/// A block of a frame.
-struct Block<'a> {
-    /// Where in the input it begins.
-    at: usize,
-    is_compressed: bool,
-    bytes: &'a [u8],
-}
-
-fn cut(input: &[u8], rest: &[u8]) -> CodecError {
-    Codec::Lz4.corrupt(format_args!("cut off after byte {}", input.len() - rest.len()))
-}
-
-/// Takes the header of a frame off `rest`, which is the end of `input`.
-fn header(input: &[u8], rest: &mut &[u8]) -> Result<Frame, CodecError> {
-    let magic = rest.try_get_u32_le().map_err(|_| cut(input, rest))?;
+/// Decodes one frame off `rest`, which is the end of `input`.
+fn frame(input: &[u8], rest: &mut &[u8], out: &mut Out, limit: usize) -> Result<(), CodecError> {
+    let first = out.filled;
+    let cut = |rest: &[u8]| Codec::Lz4.corrupt(format_args!("cut off after byte {}", input.len() - rest.len()));
+    let magic = rest.try_get_u32_le().map_err(|_| cut(rest))?;
     if magic != MAGIC {
         return Err(Codec::Lz4.corrupt(format_args!("magic {magic:#010x} is not that of a frame")));
     }
-    let flags = rest.try_get_u8().map_err(|_| cut(input, rest))?;
-    let max_block = match rest.try_get_u8().map_err(|_| cut(input, rest))? >> 4 & 0b111 {
+    let flags = rest.try_get_u8().map_err(|_| cut(rest))?;
+    let max_block = match rest.try_get_u8().map_err(|_| cut(rest))? >> 4 & 0b111 {
         4 => 64 * 1024,
         5 => 256 * 1024,
         6 => 1024 * 1024,
@@ -103,76 +79,63 @@ fn header(input: &[u8], rest: &mut &[u8]) -> Result<Frame, CodecError> {
     }
     let content_size = match flags & CONTENT_SIZE {
         0 => None,
-        _ => Some(rest.try_get_u64_le().map_err(|_| cut(input, rest))?),
+        _ => Some(rest.try_get_u64_le().map_err(|_| cut(rest))?),
     };
-    rest.try_get_u8().map_err(|_| cut(input, rest))?; // The header's checksum.
-    Ok(Frame { flags, max_block, content_size })
-}
-
-/// Takes the next block of a frame off `rest`; `None` behind the last one, where the frame ends.
-fn block<'a>(input: &[u8], rest: &mut &'a [u8], frame: &Frame) -> Result<Option<Block<'a>>, CodecError> {
-    let at = input.len() - rest.len();
-    let word = rest.try_get_u32_le().map_err(|_| cut(input, rest))?;
-    if word == 0 {
-        if frame.flags & CONTENT_CHECKSUM != 0 {
-            rest.try_get_u32_le().map_err(|_| cut(input, rest))?;
+    rest.try_get_u8().map_err(|_| cut(rest))?; // The header's checksum.
+    loop {
+        let at = input.len() - rest.len();
+        let word = rest.try_get_u32_le().map_err(|_| cut(rest))?;
+        if word == 0 {
+            break;
         }
-        return Ok(None);
-    }
-    let length = (word & !UNCOMPRESSED) as usize;
-    let bytes = rest.get(..length).filter(|_| length <= frame.max_block).ok_or_else(|| {
-        let have = rest.len();
-        Codec::Lz4.corrupt(format_args!("block at byte {at} claims {length} bytes: {have} are there"))
-    })?;
-    rest.advance(length);
-    if frame.flags & BLOCK_CHECKSUM != 0 {
-        rest.try_get_u32_le().map_err(|_| cut(input, rest))?;
-    }
-    Ok(Some(Block { at, is_compressed: word & UNCOMPRESSED == 0, bytes }))
-}
-
-/// Decodes one frame off `rest`, which is the end of `input`.
-fn frame(input: &[u8], rest: &mut &[u8], out: &mut Out, limit: usize) -> Result<(), CodecError> {
-    let first = out.filled;
-    let frame = header(input, rest)?;
-    let max_block = frame.max_block;
-    while let Some(Block { at, is_compressed, bytes }) = block(input, rest, &frame)? {
-        if !is_compressed {
-            let length = bytes.len();
+        let length = (word & !UNCOMPRESSED) as usize;
+        let block = rest.get(..length).filter(|_| length <= max_block).ok_or_else(|| {
+            let have = rest.len();
+            Codec::Lz4.corrupt(format_args!("block at byte {at} claims {length} bytes: {have} are there"))
+        })?;
+        rest.advance(length);
+        if word & UNCOMPRESSED == 0 {
+            let corrupt =
+                |detail: &dyn std::fmt::Display| Codec::Lz4.corrupt(format_args!("block at byte {at}: {detail}"));
+            let start = out.filled;
+            let window = if flags & INDEPENDENT != 0 { start } else { first.max(start.saturating_sub(WINDOW)) };
+            // Where the largest block fits what is there, its size need not be known before. What goes wrong is told below.
+            let (before, room) = out.bytes.split_at_mut(start);
+            let room = room.get_mut(..max_block);
+            let written = room.and_then(|target| decompress_into_with_dict(block, target, &before[window..]).ok());
+            if let Some(written) = written {
+                out.filled += written;
+            } else {
+                let size = block_size(block).ok_or_else(|| corrupt(&"cut off inside a sequence"))?;
+                if size > max_block {
+                    return Err(corrupt(&format_args!("holds {size} bytes, more than the frame's {max_block}")));
+                }
+                if size > limit - start {
+                    return Err(CodecError::TooLarge { codec: Codec::Lz4, limit });
+                }
+                out.make_room(size, limit);
+                let (before, target) = out.bytes.split_at_mut(start);
+                let written = decompress_into_with_dict(block, &mut target[..size], &before[window..])
+                    .map_err(|error| corrupt(&error))?;
+                out.filled += written;
+            }
+        } else {
             if length > limit - out.filled {
                 return Err(CodecError::TooLarge { codec: Codec::Lz4, limit });
             }
             out.make_room(length, limit);
-            out.bytes[out.filled..][..length].copy_from_slice(bytes);
+            out.bytes[out.filled..][..length].copy_from_slice(block);
             out.filled += length;
-            continue;
         }
-        let corrupt = |detail: &dyn std::fmt::Display| Codec::Lz4.corrupt(format_args!("block at byte {at}: {detail}"));
-        let start = out.filled;
-        let window = if frame.flags & INDEPENDENT != 0 { start } else { first.max(start.saturating_sub(WINDOW)) };
-        // Where the largest block fits what is there, its size need not be known before. What goes wrong is told below.
-        let (before, room) = out.bytes.split_at_mut(start);
-        let room = room.get_mut(..max_block);
-        let written = room.and_then(|target| decompress_into_with_dict(bytes, target, &before[window..]).ok());
-        if let Some(written) = written {
-            out.filled += written;
-            continue;
+        if flags & BLOCK_CHECKSUM != 0 {
+            rest.try_get_u32_le().map_err(|_| cut(rest))?;
         }
-        let size = sequences(bytes, |_| ()).ok_or_else(|| corrupt(&"cut off inside a sequence"))?;
-        if size > max_block {
-            return Err(corrupt(&format_args!("holds {size} bytes, more than the frame's {max_block}")));
-        }
-        if size > limit - start {
-            return Err(CodecError::TooLarge { codec: Codec::Lz4, limit });
-        }
-        out.make_room(size, limit);
-        let (before, target) = out.bytes.split_at_mut(start);
-        let written = decompress_into_with_dict(bytes, &mut target[..size], &before[window..])
-            .map_err(|error| corrupt(&error))?;
-        out.filled += written;
+    }
+    if flags & CONTENT_CHECKSUM != 0 {
+        rest.try_get_u32_le().map_err(|_| cut(rest))?;
     }
     let made = (out.filled - first) as u64;
-    match frame.content_size {
+    match content_size {
         Some(size) if size != made => {
             Err(Codec::Lz4.corrupt(format_args!("frame claims {size} bytes and holds {made}")))
         }
@@ -180,17 +143,8 @@ fn frame(input: &[u8], rest: &mut &[u8], out: &mut Out, limit: usize) -> Result<
     }
 }
 
-/// A copy of earlier bytes, as a sequence of a block tells it.
-struct Match {
-    /// Where in the block's output it goes.
-    at: usize,
-    length: usize,
-    /// How far in front of it the bytes lie.
-    distance: usize,
-}
-
-/// Walks over the sequences of a block and says how many bytes they make; `None` where the block ends inside one.
-fn sequences(block: &[u8], mut each: impl FnMut(Match)) -> Option<usize> {
+/// How many bytes the sequences of a block make; `None` where the block ends inside one.
+fn block_size(block: &[u8]) -> Option<usize> {
     let (mut at, mut size) = (0, 0);
     loop {
         let token = *block.get(at)?;
@@ -202,12 +156,8 @@ fn sequences(block: &[u8], mut each: impl FnMut(Match)) -> Option<usize> {
         if at >= block.len() {
             return (at == block.len()).then_some(size);
         }
-        let distance = block.get(at..at + 2)?;
-        let distance = usize::from(distance[0]) | usize::from(distance[1]) << 8;
         at += 2;
-        let length = run_length(block, &mut at, token & 15)? + SHORTEST;
-        each(Match { at: size, length, distance });
-        size += length;
+        size += run_length(block, &mut at, token & 15)? + 4;
     }
 }
 
@@ -233,22 +183,14 @@ pub(super) fn compress(input: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
         let start = out.len() + 4;
         out.resize(start + get_maximum_output_size(block.len()), 0);
         let written = compress_into(block, &mut out[start..]).map_err(|error| error.to_string())?;
-        out.truncate(start + written);
-        end_block(block, start, out)?;
+        let (length, flag) = if written < block.len() { (written, 0) } else { (block.len(), UNCOMPRESSED) };
+        out.truncate(start + length);
+        if flag != 0 {
+            out[start..].copy_from_slice(block);
+        }
+        let word = u32::try_from(length).map_err(|error| error.to_string())? | flag;
+        out[start - 4..start].copy_from_slice(&word.to_le_bytes());
     }
     out.extend_from_slice(&[0; 4]);
-    Ok(())
-}
-
-/// Puts its length in front of a block that begins at `start` and holds what `input` became, or `input` itself if that is no longer.
-fn end_block(input: &[u8], start: usize, out: &mut Vec<u8>) -> Result<(), String> {
-    let mut flag = 0;
-    if out.len() - start >= input.len() {
-        out.truncate(start);
-        out.extend_from_slice(input);
-        flag = UNCOMPRESSED;
-    }
-    let word = u32::try_from(out.len() - start).map_err(|error| error.to_string())? | flag;
-    out[start - 4..start].copy_from_slice(&word.to_le_bytes());
     Ok(())
 }

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod again;
 mod batches;
 mod bounds;
 mod client_batches;
