@@ -2,7 +2,7 @@
 //! one record to the next.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use weir_kafka::{Outgoing, TransactionError, TransactionalWriter};
 use weir_pump::Header;
@@ -397,4 +397,9 @@ fn read_positions(bytes: &[u8], view: &View, inputs: usize) -> Result<Vec<i64>, 
         return Err(form());
     }
     Ok(positions.iter().map(|next| i64::from_be_bytes(*next)).collect())
+}
+
+/// Now, in milliseconds since the epoch.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

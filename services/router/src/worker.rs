@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use weir_kafka::{Admin, Failure, Membership, MembershipOptions, Moved, TransactionError, TransactionalWriter};
 use weir_registry::Registry;
@@ -26,7 +26,7 @@ use crate::incomings::{Incomings, Reading};
 use crate::owned::Owned;
 use crate::parts::{Part, runnable};
 use crate::restore::{Behind, restore_all};
-use crate::task::{Step, Trouble, Working, changelog};
+use crate::task::{Step, Trouble, Working, changelog, now_ms};
 use crate::views::{View, Views};
 
 /// How long to wait for records when there is nothing else to do.
@@ -546,13 +546,12 @@ impl<'m> Session<'_, 'm> {
         self.writer.send_positions(self.member, &positions).map_err(|error| self.judge(error))?;
         self.writer.commit().map_err(|error| self.judge(error))?;
         self.opened = None;
-        let at_ms = now_ms();
         for (index, count) in logs {
             let task = &mut self.tasks[index];
             // Behind the records lies the marker of their transaction. What an owner that is past has left between them, and was undone,
             // is not counted: the place is at most too low, and then that much is read again.
             let next = task.store.position().map_or(0, |at| at.next) + count + 1;
-            task.store.commit(Position { next, at_ms });
+            task.store.commit(Position { next, at_ms: now_ms() });
             self.shared.board.add(&task.view.id, &std::mem::take(&mut task.counts));
             task.touched = false;
         }
@@ -565,8 +564,7 @@ impl<'m> Session<'_, 'm> {
 
     /// Writes what the stores of the tasks have committed to the disk, where it is time or has to be.
     fn save(&mut self, all: bool) -> Result<(), weir_state::Error> {
-        let mut stores: Vec<_> = self.tasks.iter_mut().map(|task| &mut task.store).collect();
-        self.shared.folder.save(&mut stores, all)
+        self.shared.folder.save(&mut self.tasks.iter_mut().map(|task| &mut task.store).collect::<Vec<_>>(), all)
     }
 
     fn publish(&mut self) {
@@ -599,8 +597,4 @@ impl Drop for Session<'_, '_> {
     fn drop(&mut self) {
         self.drop_tasks();
     }
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
