@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, Slice};
 
 use crate::store::{Entry, Number, check_key};
 use crate::{Error, Position, Store};
@@ -19,6 +19,11 @@ const CACHE: u64 = 64 << 20;
 const MEMTABLE: u64 = 32 << 20;
 /// Bytes of the journal after which the stores are made to write out what it protects.
 const JOURNAL: u64 = 128 << 20;
+/// Bytes that stores of one owner have committed and not saved, after which they are: one write for many commits, past the journal and
+/// the memory of the disk's store, and what is changed again meanwhile is not written at all.
+const UNSAVED: usize = 16 << 20;
+/// After how long they are in any case, so that little is left to be restored after a crash.
+const UNSAVED_MS: i64 = 10_000;
 /// From so many entries on they are sorted and written as tables of their own, past the journal and the memory: for a few, a
 /// table would cost more.
 const BULK: usize = 5_000;
@@ -147,9 +152,46 @@ impl Folder {
         Error::Disk(self.path.clone(), error.to_string())
     }
 
-    /// Begins an atomic write over any of its stores.
-    pub fn commit(&self) -> Commit {
-        Commit { batch: self.database.batch(), path: self.path.clone() }
+    /// Writes what the stores have committed, if there is much of it or it has waited for long, and in any case where `all` is set. All of
+    /// it is on the disk then, or nothing, and each position with the changes that lead to it. It survives the end of the
+    /// process at once, and a power failure once the system has written it out; until then the changelog has it.
+    ///
+    /// # Errors
+    /// [`Error::Disk`]; the stores must be opened anew then.
+    pub fn save(&self, stores: &mut [&mut Store], all: bool) -> Result<(), Error> {
+        let bytes: usize = stores.iter().map(|store| store.unsaved()).sum();
+        let behind = stores.iter().filter_map(|store| store.behind_ms()).max();
+        if !behind.is_some_and(|ms| all || bytes >= UNSAVED || ms >= UNSAVED_MS) {
+            return Ok(());
+        }
+        let mut entries = Vec::new();
+        for store in stores.iter_mut().filter(|store| store.behind_ms().is_some()) {
+            store.take_unsaved(&mut entries);
+        }
+        self.write(entries).map_err(|e| self.disk(&e))
+    }
+
+    /// Writes entries of any stores, each key of which is there once.
+    fn write(&self, mut entries: Vec<(Slice, Option<Slice>)>) -> fjall::Result<()> {
+        if entries.len() < BULK {
+            let mut batch = self.database.batch();
+            for (key, value) in entries {
+                match value {
+                    Some(value) => batch.insert(&self.keyspace, key, value),
+                    None => batch.remove(&self.keyspace, key),
+                }
+            }
+            return batch.commit();
+        }
+        entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let mut tables = self.keyspace.start_ingestion()?;
+        for (key, value) in entries {
+            match value {
+                Some(value) => tables.write(key, value)?,
+                None => tables.write_tombstone(key)?,
+            }
+        }
+        tables.finish()
     }
 
     /// Writes entries that come from the changelog, in the order in which they lie there, past all pending changes: a
@@ -160,15 +202,15 @@ impl Folder {
     /// [`Error::Key`] for a key that no store has written, before anything is; [`Error::Disk`].
     pub fn load(&self, store: &mut Store, entries: &[Entry<'_>], position: Position) -> Result<(), Error> {
         entries.iter().try_for_each(|(key, _)| check_key(key))?;
-        store.forget();
-        let mut commit = self.commit();
+        self.save(&mut [&mut *store], true)?;
+        let mut batch = self.database.batch();
         if entries.len() < BULK {
-            store.load_into(&mut commit.batch, entries);
+            store.load_into(&mut batch, entries);
         } else {
             self.ingest(store, entries).map_err(|e| self.disk(&e))?;
         }
-        store.stand(&mut commit.batch, position);
-        commit.write()
+        store.stand(&mut batch, position);
+        batch.commit().map_err(|e| self.disk(&e))
     }
 
     fn ingest(&self, store: &Store, entries: &[Entry<'_>]) -> fjall::Result<()> {
@@ -192,28 +234,5 @@ impl Folder {
     /// [`Error::Disk`].
     pub fn disk_space(&self) -> Result<u64, Error> {
         self.database.disk_space().map_err(|e| self.disk(&e))
-    }
-}
-
-/// An atomic write: after a crash all of it is there or nothing.
-#[must_use = "nothing is written before `write`"]
-pub struct Commit {
-    batch: OwnedWriteBatch,
-    path: String,
-}
-
-impl Commit {
-    /// Adds the changes of a store, with the position in the changelog that they lead to. They are no longer pending.
-    pub fn add(&mut self, store: &mut Store, position: Position) {
-        store.commit_into(&mut self.batch, position);
-    }
-
-    /// Writes. It survives the end of the process at once, and a power failure once the system has written it out;
-    /// until then the changelog has it.
-    ///
-    /// # Errors
-    /// [`Error::Disk`]; the stores must be opened anew then.
-    pub fn write(self) -> Result<(), Error> {
-        self.batch.commit().map_err(|e| Error::Disk(self.path, e.to_string()))
     }
 }

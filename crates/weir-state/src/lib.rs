@@ -4,11 +4,12 @@
 //! ```text
 //! get, put, delete, scan    what a task does with it; changes stay in memory
 //! changes                   to the changelog, in the transaction of the output
-//! commit(position)          once that is committed: changes and position, in one atomic write
+//! commit(position)          once that is committed: changes and position, still in memory
+//! save                      after many commits: all of them to the disk, in one atomic write
 //! load                      what the changelog has beyond the position, after a crash or a move
 //! ```
 //!
-//! A crash between the last two leaves a copy that is one transaction behind, and says so. A folder that is gone, or an
+//! A crash leaves a copy that is a few transactions behind, and says so. A folder that is gone, or an
 //! old copy of it, has no position or an earlier one, and is filled from there. Nothing is ever wiped on suspicion: only
 //! a copy that can no longer be brought up to date is ([`Folder::clear`]).
 //!
@@ -17,7 +18,7 @@
 mod folder;
 mod store;
 
-pub use folder::{Commit, Folder};
+pub use folder::Folder;
 pub use store::{Entry, Position, Store};
 
 /// Why a store could not do what it was asked: a fault of the disk, never of a record.

@@ -1,10 +1,11 @@
 //! One store: what is committed lies on the disk, what is pending in memory above it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use fjall::{Keyspace, OwnedWriteBatch, Slice};
+use indexmap::IndexMap;
 
 use crate::Error;
 
@@ -15,11 +16,18 @@ const POSITION: &[u8] = &[0xFF, b'p'];
 /// The form of a position.
 const FORM: u8 = 1;
 
+/// Bytes that an entry takes in memory besides its key and its value.
+const OVERHEAD: usize = 64;
+
 /// What stands in front of the keys of a store.
 pub(crate) type Number = [u8; 4];
 
 /// A key of a changelog with its value; a tombstone where there is none.
 pub type Entry<'e> = (&'e [u8], Option<&'e [u8]>);
+
+/// Changes in the order in which their keys were first touched, in the form in which the disk takes them: a short key lies in its
+/// place, and nothing is copied when it is committed.
+type Changes = IndexMap<Slice, Option<Slice>, foldhash::fast::RandomState>;
 
 /// Up to where a store has followed its changelog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,31 +41,40 @@ pub struct Position {
 
 /// The state of one task: keys in their order with their values.
 ///
-/// Reads show what is pending as well. Changes stay pending until [`crate::Commit::add`], or until
-/// [`Store::discard`].
+/// Reads show what is pending as well. Changes stay pending until [`Store::commit`], or until [`Store::discard`]; what is
+/// committed stays in memory until [`crate::Folder::save`].
 pub struct Store {
     name: String,
     keyspace: Keyspace,
     /// What stands in front of its keys there, and here.
     number: Number,
-    /// In the form in which the disk takes them: a short key lies in its place, and nothing is copied when it is committed.
-    pending: BTreeMap<Slice, Option<Slice>>,
-    /// What the last commit changed: a key that was touched a moment ago is most often touched again, and need not be looked for on the disk.
-    recent: BTreeMap<Slice, Option<Slice>>,
+    pending: Changes,
+    /// What is committed and not yet on the disk: a key that was touched a moment ago is most often touched again, and is written once
+    /// for many commits.
+    recent: Changes,
+    /// Bytes of keys and values in it.
+    bytes: usize,
+    /// The keys of both in their order, once a scan has asked for it: most states are never scanned, or seldom.
+    order: RefCell<Option<BTreeSet<Slice>>>,
     position: Option<Position>,
+    /// The position on the disk.
+    saved: Option<Position>,
     /// Room for a key with its number.
     key: RefCell<Vec<u8>>,
 }
 
 impl Store {
     pub(crate) fn new(name: String, keyspace: Keyspace, number: Number) -> Result<Store, Error> {
-        let (pending, recent, key) = (BTreeMap::new(), BTreeMap::new(), RefCell::default());
-        let mut store = Store { name, keyspace, number, pending, recent, position: None, key };
+        let (pending, recent) = (Changes::default(), Changes::default());
+        let (order, key) = (RefCell::default(), RefCell::default());
+        let mut store =
+            Store { name, keyspace, number, pending, recent, bytes: 0, order, position: None, saved: None, key };
         let found = store.keyspace.get(store.numbered(POSITION)).map_err(|e| store.disk(&e))?;
         store.position = match found.as_deref() {
             None => None,
             Some(bytes) => Some(read_position(bytes).ok_or_else(|| Error::Form(store.name.clone()))?),
         };
+        store.saved = store.position;
         Ok(store)
     }
 
@@ -73,9 +90,9 @@ impl Store {
     /// Goes on under a number under which nothing lies.
     pub(crate) fn renew(&mut self, number: Number) {
         self.number = number;
-        self.pending.clear();
-        self.recent.clear();
-        self.position = None;
+        self.discard();
+        (self.recent, self.bytes) = (Changes::default(), 0);
+        (self.position, self.saved) = (None, None);
     }
 
     pub(crate) fn numbered(&self, key: &[u8]) -> Vec<u8> {
@@ -96,14 +113,18 @@ impl Store {
         whole.clear();
         whole.extend_from_slice(&self.number);
         whole.extend_from_slice(key);
-        let known = self.pending.get(whole.as_slice()).or_else(|| self.recent.get(whole.as_slice()));
-        if let Some(known) = known {
+        if let Some(known) = self.changed(whole.as_slice()) {
             value.extend_from_slice(known.as_deref().unwrap_or_default());
             return Ok(known.is_some());
         }
         let found = self.keyspace.get(&*whole).map_err(|e| self.disk(&e))?;
         value.extend_from_slice(found.as_deref().unwrap_or_default());
         Ok(found.is_some())
+    }
+
+    /// What is above the disk under a key: its value, or that it was removed.
+    fn changed(&self, key: &[u8]) -> Option<&Option<Slice>> {
+        self.pending.get(key).or_else(|| self.recent.get(key))
     }
 
     /// Sets the value under a key.
@@ -128,7 +149,16 @@ impl Store {
         whole.clear();
         whole.extend_from_slice(&self.number);
         whole.extend_from_slice(key);
-        self.pending.insert(Slice::from(&**whole), value.map(Slice::from));
+        let value = value.map(Slice::from);
+        if let Some(known) = self.pending.get_mut(whole.as_slice()) {
+            *known = value;
+            return Ok(());
+        }
+        let key = Slice::from(&**whole);
+        if let Some(order) = self.order.get_mut() {
+            order.insert(key.clone());
+        }
+        self.pending.insert(key, value);
         Ok(())
     }
 
@@ -139,8 +169,11 @@ impl Store {
     pub fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), Error> {
         let prefix = &self.numbered(prefix)[..];
         let mut visit = |key: &[u8], value: &[u8]| visit(bare(key), value);
+        let mut order = self.order.borrow_mut();
+        let order = order.get_or_insert_with(|| self.pending.keys().chain(self.recent.keys()).cloned().collect());
         let range = (Bound::Included(prefix), Bound::Unbounded);
-        let mut above = self.pending.range::<[u8], _>(range).take_while(|(key, _)| key.starts_with(prefix)).peekable();
+        let above = order.range::<[u8], _>(range).take_while(|key| key.starts_with(prefix));
+        let mut above = above.filter_map(|key| Some((key, self.changed(key)?))).peekable();
         for below in self.keyspace.prefix(prefix) {
             let (key, value) = below.into_inner().map_err(|e| self.disk(&e))?;
             if bare(&key).first() == Some(&0xFF) {
@@ -185,22 +218,47 @@ impl Store {
     /// Drops what is pending: the transaction was undone.
     pub fn discard(&mut self) {
         self.pending.clear();
+        *self.order.get_mut() = None;
     }
 
-    pub(crate) fn commit_into(&mut self, batch: &mut OwnedWriteBatch, position: Position) {
-        self.recent = std::mem::take(&mut self.pending);
-        for (key, value) in &self.recent {
-            match value {
-                Some(value) => batch.insert(&self.keyspace, key.clone(), value.clone()),
-                None => batch.remove(&self.keyspace, key.clone()),
+    /// Takes what is pending for committed, with the position in the changelog that it leads to. It lies in memory until
+    /// [`crate::Folder::save`]; what is lost there is in the changelog behind the position that is on the disk.
+    pub fn commit(&mut self, position: Position) {
+        let count = self.pending.len();
+        for (key, value) in self.pending.drain(..) {
+            self.bytes += key.len() + value.as_ref().map_or(0, |value| value.len()) + OVERHEAD;
+            if let Some(old) = self.recent.get_mut(&key) {
+                self.bytes -= key.len() + old.as_ref().map_or(0, |value| value.len()) + OVERHEAD;
+                *old = value;
+            } else {
+                self.recent.insert(key, value);
             }
         }
-        self.stand(batch, position);
+        // A transaction that was larger than usual leaves no room behind that is not used.
+        self.pending.shrink_to(2 * count);
+        self.position = Some(position);
     }
 
-    /// Forgets what is not as on the disk any more once other entries are loaded into it.
-    pub(crate) fn forget(&mut self) {
-        self.recent.clear();
+    /// Bytes in memory that are not on the disk.
+    pub(crate) fn unsaved(&self) -> usize {
+        self.bytes
+    }
+
+    /// How far the disk is behind, in milliseconds; `None` where it is not.
+    pub(crate) fn behind_ms(&self) -> Option<i64> {
+        let position = self.position.filter(|at| self.saved != Some(*at))?;
+        Some(self.saved.map_or(i64::MAX, |saved| position.at_ms.saturating_sub(saved.at_ms)))
+    }
+
+    /// Takes out what is to be written, the position with it, in no order.
+    pub(crate) fn take_unsaved(&mut self, into: &mut Vec<(Slice, Option<Slice>)>) {
+        into.extend(std::mem::take(&mut self.recent));
+        self.bytes = 0;
+        *self.order.get_mut() = None;
+        if let Some(position) = self.position {
+            into.push((self.numbered(POSITION).into(), Some(Slice::from(write_position(position)))));
+        }
+        self.saved = self.position;
     }
 
     pub(crate) fn load_into(&self, batch: &mut OwnedWriteBatch, entries: &[Entry<'_>]) {
@@ -214,11 +272,8 @@ impl Store {
     }
 
     pub(crate) fn stand(&mut self, batch: &mut OwnedWriteBatch, position: Position) {
-        let mut bytes = [FORM; 17];
-        bytes[1..9].copy_from_slice(&position.next.to_be_bytes());
-        bytes[9..].copy_from_slice(&position.at_ms.to_be_bytes());
-        batch.insert(&self.keyspace, self.numbered(POSITION), bytes);
-        self.position = Some(position);
+        batch.insert(&self.keyspace, self.numbered(POSITION), write_position(position));
+        (self.position, self.saved) = (Some(position), Some(position));
     }
 
     fn disk(&self, error: &fjall::Error) -> Error {
@@ -237,6 +292,13 @@ pub(crate) fn check_key(key: &[u8]) -> Result<(), Error> {
         _ if key.len() > MAX_KEY => Err(Error::Key(key.len())),
         _ => Ok(()),
     }
+}
+
+fn write_position(position: Position) -> [u8; 17] {
+    let mut bytes = [FORM; 17];
+    bytes[1..9].copy_from_slice(&position.next.to_be_bytes());
+    bytes[9..].copy_from_slice(&position.at_ms.to_be_bytes());
+    bytes
 }
 
 fn read_position(bytes: &[u8]) -> Option<Position> {

@@ -69,6 +69,9 @@ impl Flow {
     /// # Errors
     /// As [`Flow::new`].
     pub fn moved(&mut self, plan: &Plan) -> Result<(), ExprError> {
+        for (task, state) in self.tasks.iter_mut().zip(&mut self.states) {
+            task.settle_up(state).map_err(|e| ExprError::new(Default::default(), e.to_string()))?;
+        }
         self.tasks = plan.tasks()?;
         Ok(())
     }

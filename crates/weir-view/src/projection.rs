@@ -70,6 +70,8 @@ pub(crate) struct Projection {
     condition: Option<Condition>,
     columns: Vec<Out>,
     explode: Option<Explode>,
+    /// Whether nothing of a row is asked for.
+    blind: bool,
     /// Where the rows end that [`Projection::rows`] has made.
     ends: Vec<usize>,
     slots: Vec<Slot<'static>>,
@@ -171,15 +173,16 @@ impl Projection {
                 *mark = first + 2 * *mark;
             }
         }
+        let blind = first == 0 && marks.is_empty();
         let walker = Walker::with_marks(Arc::clone(schema), wanted.paths(), &marks, Limits::default());
         let walker = walker.map_err(|e| ExprError::new(Default::default(), e.to_string()))?;
         let (ends, slots) = (Vec::new(), Vec::new());
-        Ok((Projection { walker, filter, condition: asked, columns: outs, explode, ends, slots }, made))
+        Ok((Projection { walker, filter, condition: asked, columns: outs, explode, blind, ends, slots }, made))
     }
 
     /// Appends the columns of a row to `out` and says whether the condition holds; where it does not, nothing is added.
     pub(crate) fn run(&mut self, row: &[u8], record: &Record<'_>, out: &mut Vec<u8>) -> Result<bool, RowError> {
-        self.with(row, record, |columns, filter, slots, input| {
+        self.with(Some(row), record, |columns, filter, slots, input| {
             if !holds(filter, input)? {
                 return Ok(false);
             }
@@ -201,7 +204,7 @@ impl Projection {
                 }
             }),
             Some(explode) => {
-                let done = self.with(row, record, |columns, filter, slots, input| match holds(filter, input)? {
+                let done = self.with(Some(row), record, |columns, filter, slots, input| match holds(filter, input)? {
                     true => explode.write(columns, row, slots, input, out, &mut ends),
                     false => Ok(()),
                 });
@@ -223,13 +226,15 @@ impl Projection {
         self.columns.len()
     }
 
-    /// Hands the value of each column to `take`, where the condition holds.
+    /// Hands the value of each column to `take`, where the condition holds. The row is one that was walked before.
     pub(crate) fn values(
         &mut self,
         row: &[u8],
         record: &Record<'_>,
         mut take: impl FnMut(usize, &Value<'_>) -> Result<(), RowError>,
     ) -> Result<bool, RowError> {
+        // A count of rows asks nothing of a row, which was looked at when it came.
+        let row = if self.blind { None } else { Some(row) };
         self.with(row, record, |columns, filter, _, input| {
             if !holds(filter, input)? {
                 return Ok(false);
@@ -247,12 +252,12 @@ impl Projection {
 
     fn with<T>(
         &mut self,
-        row: &[u8],
+        row: Option<&[u8]>,
         record: &Record<'_>,
         work: impl FnOnce(&[Out], Option<&Program>, &[Slot<'_>], &Input<'_>) -> Result<T, RowError>,
     ) -> Result<T, RowError> {
         let mut slots = recycle(std::mem::take(&mut self.slots));
-        let walked = self.walker.walk(row, &mut slots);
+        let walked = row.map_or(Ok(()), |row| self.walker.walk(row, &mut slots));
         let done = walked.map_err(RowError::from).and_then(|()| {
             let input = Input {
                 key: record.key.and_then(Utf8::new).map_or(Slot::Null, Slot::Str),

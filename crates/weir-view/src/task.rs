@@ -19,6 +19,7 @@ pub(crate) use foreign::{ANSWER, SUBSCRIPTION};
 pub(crate) use rekey::{Changes, Rekey};
 
 use crate::aggregate::Aggregate;
+use crate::bytes::{Bytes, sorted, unsorted};
 use crate::projection::{Projection, RowError};
 use crate::sieve::Condition;
 use crate::sql::{How, Window, Within};
@@ -140,10 +141,42 @@ pub struct Task {
     /// Whether each input is a table.
     pub(crate) tables: Vec<bool>,
     pub(crate) pending: Pending,
-    /// When the next window closes, once it is known.
-    pub(crate) next_close: Option<i64>,
+    /// What it knows of time.
+    pub(crate) clock: Clock,
     pub(crate) row: Vec<u8>,
     pub(crate) entry: Vec<u8>,
+    pub(crate) group: windows::Group,
+}
+
+/// What a task knows of the time of its stream, beyond what lies in its state.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Clock {
+    /// When the next window closes, once it is known.
+    pub next_close: Option<i64>,
+    /// The greatest event time seen, once it is known.
+    pub greatest: Option<i64>,
+    /// Whether that has grown since it was written.
+    grown: bool,
+}
+
+impl Clock {
+    /// The greatest event time seen, this record's with it.
+    fn advance(&mut self, space: u8, time: i64, state: &dyn State) -> Result<i64, Fault> {
+        let known = match self.greatest {
+            Some(known) => Some(known),
+            None => {
+                let mut found = Vec::new();
+                match state.get(&[space | TIME], &mut found)? {
+                    true => Some(unsorted(Bytes(found.get(1..).unwrap_or_default()).array().ok_or(BROKEN)?)),
+                    false => None,
+                }
+            }
+        };
+        self.grown |= known.is_none_or(|known| known < time);
+        let greatest = known.map_or(time, |known| known.max(time));
+        self.greatest = Some(greatest);
+        Ok(greatest)
+    }
 }
 
 /// What a record will do, until it is certain.
@@ -267,9 +300,10 @@ impl Task {
             space: 0,
             tables,
             pending: Pending::default(),
-            next_close: None,
+            clock: Clock::default(),
             row: Vec::new(),
             entry: Vec::new(),
+            group: windows::Group::default(),
         }
     }
 
@@ -305,16 +339,16 @@ impl Task {
             return task.process(0, record, state, emit);
         }
         self.pending.clear();
-        let close = (self.next_close, self.next.as_ref().and_then(|next| next.next_close));
+        let clocks = (self.clock, self.next.as_ref().map(|next| next.clock));
         match self.whole(input, record, state) {
             Ok(done) => {
                 self.pending.commit(state, emit)?;
                 Ok(done)
             }
             Err(fault) => {
-                self.next_close = close.0;
-                if let Some(next) = &mut self.next {
-                    next.next_close = close.1;
+                self.clock = clocks.0;
+                if let (Some(next), Some(clock)) = (&mut self.next, clocks.1) {
+                    next.clock = clock;
                 }
                 Err(fault)
             }
@@ -343,12 +377,30 @@ impl Task {
     /// Drops what the task remembers of its state between records, for a caller whose transaction was aborted and whose
     /// state went back.
     pub fn forget(&mut self) {
-        self.next_close = None;
+        self.clock = Clock::default();
         if let Operator::Stream { rest } = &mut self.operator {
             rest.iter_mut().for_each(Task::forget);
         }
         if let Some(next) = &mut self.next {
             next.forget();
+        }
+    }
+
+    /// Writes to the state what was not worth a write at each record: to be called before a state is committed.
+    ///
+    /// # Errors
+    /// [`StateError`] where the store cannot be written.
+    pub fn settle_up(&mut self, state: &mut dyn State) -> Result<(), StateError> {
+        if let (true, Some(greatest)) = (self.clock.grown, self.clock.greatest) {
+            state.put(&[self.space | TIME], &[&[FORM][..], &sorted(greatest)].concat())?;
+            self.clock.grown = false;
+        }
+        if let Operator::Stream { rest } = &mut self.operator {
+            rest.iter_mut().try_for_each(|task| task.settle_up(state))?;
+        }
+        match &mut self.next {
+            Some(next) => next.settle_up(state),
+            None => Ok(()),
         }
     }
 

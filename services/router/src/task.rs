@@ -2,7 +2,7 @@
 //! one record to the next.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use weir_kafka::{Outgoing, TransactionError, TransactionalWriter};
 use weir_pump::Header;
@@ -249,7 +249,7 @@ impl Working {
         if ready.headers {
             record.visit_headers(|header| headers.push(header));
         }
-        let timestamp = record.timestamp().millis();
+        let timestamp = || record.timestamp().millis();
         let mut reason = match &ready.value {
             Value::Fault(reason) => Some(reason.clone()),
             _ => None,
@@ -289,7 +289,7 @@ impl Working {
                 Ok(Done::Late) => {
                     self.counts.late += 1;
                     if let Some(topic) = &self.late {
-                        emitter.put_late(topic, record.key(), record.value(), timestamp);
+                        emitter.put_late(topic, record.key(), record.value(), timestamp());
                     }
                 }
                 Ok(Done::NoKey) => self.counts.no_key += 1,
@@ -299,7 +299,7 @@ impl Working {
             }
         }
         if let Some(reason) = reason {
-            emitter.put_aside(record.key(), record.value(), timestamp, &reason);
+            emitter.put_aside(record.key(), record.value(), timestamp(), &reason);
         }
         let failed = emitter.failed;
         self.counts.received += u64::from(self.counted[input]);
@@ -345,12 +345,13 @@ impl Working {
         })
     }
 
-    /// Writes what changed in the state to the changelog, in the open transaction, and last where it stands. The index of
-    /// that record among those whose places are told.
+    /// Writes what changed in the state to the changelog, in the open transaction, and last where it stands. How many records
+    /// these were.
     ///
     /// # Errors
     /// The transaction is to be undone.
-    pub fn log(&mut self, writer: &mut TransactionalWriter) -> Result<usize, Trouble> {
+    pub fn log(&mut self, writer: &mut TransactionalWriter) -> Result<i64, Trouble> {
+        self.task.settle_up(&mut Kept(&mut self.store)).map_err(|fault| Trouble::State(fault.to_string()))?;
         let positions = write_positions(&self.view, &self.cursors);
         let out = |key, value| Outgoing {
             topic: &self.changelog,
@@ -359,12 +360,14 @@ impl Working {
             value,
             ..Outgoing::default()
         };
+        let mut count = 1;
         for (key, value) in self.store.changes() {
             writer.send(&out(key, value))?;
+            count += 1;
         }
-        let last = writer.send_told(&out(POSITIONS, Some(&positions)))?;
+        writer.send(&out(POSITIONS, Some(&positions)))?;
         self.store.put(POSITIONS, &positions)?;
-        Ok(last)
+        Ok(count)
     }
 }
 
@@ -394,4 +397,9 @@ fn read_positions(bytes: &[u8], view: &View, inputs: usize) -> Result<Vec<i64>, 
         return Err(form());
     }
     Ok(positions.iter().map(|next| i64::from_be_bytes(*next)).collect())
+}
+
+/// Now, in milliseconds since the epoch.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

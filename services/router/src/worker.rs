@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use weir_kafka::{Admin, Failure, Membership, MembershipOptions, Moved, TransactionError, TransactionalWriter};
 use weir_registry::Registry;
@@ -26,7 +26,7 @@ use crate::incomings::{Incomings, Reading};
 use crate::owned::Owned;
 use crate::parts::{Part, runnable};
 use crate::restore::{Behind, restore_all};
-use crate::task::{Step, Trouble, Working, changelog};
+use crate::task::{Step, Trouble, Working, changelog, now_ms};
 use crate::views::{View, Views};
 
 /// How long to wait for records when there is nothing else to do.
@@ -125,7 +125,7 @@ fn session(shared: &Shared, worker: usize, kept: &mut Kept) -> Result<(), Troubl
     let name = format!("{}.{}.{worker}", config.group, config.instance);
     // The producer first: becoming the owner of its id undoes what a predecessor left open.
     let timeout = config.session_timeout.mul_f64(TRANSACTION_SHARE);
-    let writer = TransactionalWriter::open(&config.cluster, &name, timeout)?;
+    let writer = TransactionalWriter::open_untold(&config.cluster, &name, timeout)?;
     let options = MembershipOptions {
         group: config.group.clone(),
         instance: config.static_members.then(|| name.clone()),
@@ -338,6 +338,10 @@ impl<'m> Session<'_, 'm> {
     }
 
     fn drop_tasks(&mut self) {
+        // What is not saved is restored by whoever has the task next.
+        if let Err(error) = self.save(true) {
+            tracing::warn!(worker = self.worker, %error, "the local state stays behind its changelog");
+        }
         self.tasks.clear();
         self.stores.drain(..).for_each(|name| self.shared.owned.give_back(&name));
         self.sources.clear();
@@ -524,11 +528,11 @@ impl<'m> Session<'_, 'm> {
             return Ok(());
         }
         let began = Instant::now();
-        let mut last = Vec::new();
+        let mut logs = Vec::new();
         for index in 0..self.tasks.len() {
             if self.tasks[index].touched {
                 let logged = self.tasks[index].log(&mut self.writer);
-                last.push((index, logged.map_err(|trouble| self.judged(trouble))?));
+                logs.push((index, logged.map_err(|trouble| self.judged(trouble))?));
             }
         }
         let mut positions: Vec<Option<i64>> = vec![None; self.sources.len()];
@@ -540,23 +544,27 @@ impl<'m> Session<'_, 'm> {
             .filter_map(|(source, at)| Some((source.topic.as_str(), source.partition, (*at)?)))
             .collect();
         self.writer.send_positions(self.member, &positions).map_err(|error| self.judge(error))?;
-        let written = self.writer.commit().map_err(|error| self.judge(error))?;
+        self.writer.commit().map_err(|error| self.judge(error))?;
         self.opened = None;
-        let at_ms = now_ms();
-        let mut commit = self.shared.folder.commit();
-        for (index, told) in last {
+        for (index, count) in logs {
             let task = &mut self.tasks[index];
-            // Behind the last record lies the marker of its transaction, for nobody else writes there.
-            let next = written.get(told).map_or(0, |(_, offset)| offset + 2);
-            commit.add(&mut task.store, Position { next, at_ms });
+            // Behind the records lies the marker of their transaction. What an owner that is past has left between them, and was undone,
+            // is not counted: the place is at most too low, and then that much is read again.
+            let next = task.store.position().map_or(0, |at| at.next) + count + 1;
+            task.store.commit(Position { next, at_ms: now_ms() });
             self.shared.board.add(&task.view.id, &std::mem::take(&mut task.counts));
             task.touched = false;
         }
-        commit.write()?;
+        self.save(false)?;
         // Many views make a transaction of many partitions, whose end takes long: less of the time goes into ends then.
         let most = self.shared.config.session_timeout.mul_f64(PACE_SHARE);
         self.pace = (began.elapsed() * 2).min(most).max(self.shared.config.commit_interval);
         Ok(())
+    }
+
+    /// Writes what the stores of the tasks have committed to the disk, where it is time or has to be.
+    fn save(&mut self, all: bool) -> Result<(), weir_state::Error> {
+        self.shared.folder.save(&mut self.tasks.iter_mut().map(|task| &mut task.store).collect::<Vec<_>>(), all)
     }
 
     fn publish(&mut self) {
@@ -589,8 +597,4 @@ impl Drop for Session<'_, '_> {
     fn drop(&mut self) {
         self.drop_tasks();
     }
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

@@ -15,6 +15,7 @@ enum Step {
     Put(Vec<u8>, Vec<u8>),
     Delete(Vec<u8>),
     Commit,
+    Save,
     Discard,
     /// The process ends without a word and starts again.
     Crash,
@@ -44,7 +45,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (key(), value()).prop_map(|(key, value)| Step::Put(key, value)),
         4 => key().prop_map(Step::Delete),
-        3 => Just(Step::Commit),
+        4 => Just(Step::Commit),
+        1 => Just(Step::Save),
         1 => Just(Step::Discard),
         1 => Just(Step::Crash),
         1 => prop::collection::vec((key(), prop::option::of(value())), 0..4)
@@ -73,6 +75,7 @@ proptest! {
         };
         let (mut at, mut store) = open(folder.path());
         let (mut now, mut committed, mut next) = (Map::new(), Map::new(), 0);
+        let mut saved = (Map::new(), 0);
         for step in steps {
             match step {
                 Step::Put(key, value) => {
@@ -88,10 +91,12 @@ proptest! {
                     let changes: Vec<_> = store.changes().map(|(k, v)| (k.to_vec(), v.map(<[u8]>::to_vec))).collect();
                     changes.iter().for_each(|(key, value)| set(&mut committed, key, value.as_deref()));
                     prop_assert_eq!(&committed, &now, "the changes are all there is to tell the changelog");
-                    let mut commit = at.commit();
-                    commit.add(&mut store, AT(next));
-                    commit.write().unwrap();
+                    store.commit(AT(next));
                     prop_assert!(!store.is_changed());
+                }
+                Step::Save => {
+                    at.save(&mut [&mut store], true).unwrap();
+                    saved = (committed.clone(), next);
                 }
                 Step::Discard => {
                     store.discard();
@@ -100,6 +105,7 @@ proptest! {
                 Step::Crash => {
                     drop((store, at));
                     (at, store) = open(folder.path());
+                    (committed, next) = saved.clone();
                     now = committed.clone();
                 }
                 Step::Load(entries, times) => {
@@ -110,6 +116,7 @@ proptest! {
                     at.load(&mut store, &shown.repeat(times), AT(next)).unwrap();
                     entries.iter().for_each(|(key, value)| set(&mut committed, key, value.as_deref()));
                     now = committed.clone();
+                    saved = (committed.clone(), next);
                 }
             }
             prop_assert_eq!(store.position(), (next > 0).then(|| AT(next)));
@@ -137,10 +144,9 @@ fn two_stores_are_written_together_and_know_nothing_of_each_other() {
     let (mut one, mut two) = (at.store("one").unwrap(), at.store("two").unwrap());
     one.put(b"k", b"1").unwrap();
     two.put(b"k", b"2").unwrap();
-    let mut commit = at.commit();
-    commit.add(&mut one, AT(1));
-    commit.add(&mut two, AT(7));
-    commit.write().unwrap();
+    one.commit(AT(1));
+    two.commit(AT(7));
+    at.save(&mut [&mut one, &mut two], true).unwrap();
     drop((one, two, at));
     let at = Folder::open(folder.path()).unwrap();
     for (name, value, next) in [("one", "1", 1), ("two", "2", 7)] {
@@ -153,9 +159,8 @@ fn two_stores_are_written_together_and_know_nothing_of_each_other() {
     let mut one = at.store("one").unwrap();
     assert_eq!((all(&one, b""), one.position()), (Map::new(), None));
     one.put(b"k", b"3").unwrap();
-    let mut commit = at.commit();
-    commit.add(&mut one, AT(2));
-    commit.write().unwrap();
+    one.commit(AT(2));
+    at.save(&mut [&mut one], true).unwrap();
     drop((one, at));
     let at = Folder::open(folder.path()).unwrap();
     assert_eq!(all(&at.store("one").unwrap(), b""), Map::from([(b"k".to_vec(), b"3".to_vec())]));
@@ -170,9 +175,8 @@ fn a_copy_of_before_says_so() {
         let at = Folder::open(&live).unwrap();
         let mut store = at.store("view-0").unwrap();
         store.put(b"k", &[next as u8]).unwrap();
-        let mut commit = at.commit();
-        commit.add(&mut store, AT(next));
-        commit.write().unwrap();
+        store.commit(AT(next));
+        at.save(&mut [&mut store], true).unwrap();
     };
     write(1);
     let copied = std::process::Command::new("cp").arg("-r").args([&live, &copy]).status().unwrap();
@@ -180,6 +184,35 @@ fn a_copy_of_before_says_so() {
     write(2);
     let position = |path: &Path| Folder::open(path).unwrap().store("view-0").unwrap().position();
     assert_eq!((position(&live), position(&copy)), (Some(AT(2)), Some(AT(1))));
+}
+
+#[test]
+fn much_is_saved_by_itself_and_little_after_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = Folder::open(folder.path()).unwrap();
+    let value = vec![7; 1_000];
+    let mut store = at.store("view-0").unwrap();
+    let put = |store: &mut Store, keys: std::ops::Range<u32>, next| {
+        keys.for_each(|key| store.put(&key.to_be_bytes(), &value).unwrap());
+        store.delete(b"gone").unwrap();
+        store.commit(Position { next, at_ms: next });
+        at.save(&mut [store], false).unwrap();
+    };
+    let saved = || at.store("view-0").unwrap().position().map(|at| at.next);
+    put(&mut store, 0..1, 1);
+    assert_eq!(saved(), Some(1), "the first time it is written, so that a copy has an age");
+    put(&mut store, 0..9, 2);
+    assert_eq!(saved(), Some(1));
+    // The same keys again take no more room.
+    (3..60).for_each(|next| put(&mut store, 0..900, next));
+    assert_eq!(saved(), Some(1));
+    put(&mut store, 0..20_000, 60);
+    assert_eq!(saved(), Some(60));
+    assert_eq!(all(&at.store("view-0").unwrap(), b"").len(), 20_000);
+    put(&mut store, 0..1, 61);
+    assert_eq!(saved(), Some(60));
+    put(&mut store, 0..1, 10_060);
+    assert_eq!(saved(), Some(10_060));
 }
 
 #[test]

@@ -45,7 +45,18 @@ impl Task {
         }
         keys.run(new.or(old).unwrap_or_default(), record, row)?;
         let mut done = Done::Taken;
-        let shown = show(&mut self.select, &mut self.pending, key, row, None, all, &memories, was, record);
+        let shown = show(
+            &mut self.select,
+            &mut self.pending,
+            &mut self.group.shown,
+            key,
+            row,
+            None,
+            all,
+            &memories,
+            was,
+            record,
+        );
         let now = match shown {
             Ok(now) => now,
             // What another task has put in it will take out again, whatever the row of the group is worth meanwhile.

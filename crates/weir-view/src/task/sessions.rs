@@ -107,7 +107,18 @@ impl Task {
         let mut now = was;
         if !*last {
             let bounds = Some((start, end));
-            now = show(&mut self.select, &mut self.pending, key, row, bounds, all, &memories, was, record)?;
+            now = show(
+                &mut self.select,
+                &mut self.pending,
+                &mut self.group.shown,
+                key,
+                row,
+                bounds,
+                all,
+                &memories,
+                was,
+                record,
+            )?;
         }
         let mut entry = vec![FORM, u8::from(now.is_some())];
         entry.extend_from_slice(now.as_ref().map_or(&[], |hash| hash));
@@ -118,7 +129,7 @@ impl Task {
         let index = [&[space | CLOSES][..], &sorted(closes(end)), &place].concat();
         self.pending.put(place, Some(entry));
         self.pending.put(index, Some(vec![FORM]));
-        self.next_close = self.next_close.map(|next| next.min(closes(end)));
+        self.clock.next_close = self.clock.next_close.map(|next| next.min(closes(end)));
         self.close(stream_time, state)
     }
 }

@@ -58,7 +58,7 @@ impl Task {
     fn outdated(&mut self, place: &[u8], followed: i64, history: i64) {
         let (index, close) = self.outdated_index(place, followed, history);
         self.pending.put(index, Some(vec![FORM]));
-        self.next_close = self.next_close.map(|next| next.min(close));
+        self.clock.next_close = self.clock.next_close.map(|next| next.min(close));
     }
 
     fn outdated_index(&self, place: &[u8], followed: i64, history: i64) -> (Vec<u8>, i64) {

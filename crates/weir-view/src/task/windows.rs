@@ -1,8 +1,10 @@
 //! Aggregates for each key, and for each window of event time.
 
+use std::io::Write as _;
+
 use weir_avro::{put_blob, put_long};
 
-use super::{BROKEN, CLOSES, Done, FORM, Fault, Operator, Pending, ROWS, Record, Rekey, TIME, Task, keyed};
+use super::{BROKEN, CLOSES, Done, FORM, Fault, Operator, Pending, ROWS, Record, Rekey, Task, keyed};
 use crate::aggregate::{Aggregate, Memory};
 use crate::bytes::{Bytes, sorted, unsorted};
 use crate::calendar::{begin_of, day_of};
@@ -45,16 +47,17 @@ impl Task {
             _ => None,
         };
         let key = made.as_deref().unwrap_or(key);
-        let mut found = Vec::with_capacity(ENTRY);
+        let Group { found, memories, starts, shown } = &mut self.group;
+        starts.clear();
         if window.is_some() {
-            stream_time = stream_time_of(&mut self.pending, space, record.time, state)?;
+            stream_time = self.clock.advance(space, record.time, state)?;
         }
-        let starts: Vec<Option<i64>> = match window {
-            _ if taken == 1 => Vec::new(),
-            None => vec![None],
-            Some(window) => window.starts(record.time).into_iter().map(Some).collect(),
-        };
-        for start in starts {
+        match window {
+            _ if taken == 1 => {}
+            None => starts.push(None),
+            Some(window) => window.starts(record.time, starts),
+        }
+        for start in starts.iter().copied() {
             let bounds = start.zip(window).map(|(start, window)| (start, window.end(start)));
             let close = bounds.zip(window).map(|((_, end), window)| end.saturating_add(window.grace));
             if close.is_some_and(|close| close <= stream_time) {
@@ -63,32 +66,36 @@ impl Task {
             taken += 1;
             let place = keyed(space | ROWS, key, start.map(sorted).as_ref().map_or(&[], |s| s));
             found.clear();
-            let known = self.pending.get(state, &place, &mut found)?;
-            let (was, mut memories) =
-                if known { read_group(&found, all).ok_or(BROKEN)? } else { (None, vec![Memory::default(); all.len()]) };
+            let known = self.pending.get(state, &place, found)?;
+            let was = if known {
+                read_group(found, all, memories).ok_or(BROKEN)?
+            } else {
+                memories.clear();
+                memories.resize(all.len(), Memory::default());
+                None
+            };
             args.values(value, record, |i, value| match (all.get(i), memories.get_mut(i)) {
                 (Some(aggregate), Some(memory)) => aggregate.add(memory, value),
                 _ => Ok(()),
             })?;
             let mut now = was;
             if !last {
-                now = show(&mut self.select, &mut self.pending, key, row, bounds, all, &memories, was, record)?;
+                let pending = &mut self.pending;
+                now = show(&mut self.select, pending, shown, key, row, bounds, all, memories, was, record)?;
             }
             let mut entry = Vec::with_capacity(ENTRY + row.len());
             entry.extend([FORM, u8::from(now.is_some())]);
             entry.extend_from_slice(now.as_ref().map_or(&[], |hash| hash));
             put_blob(&mut entry, row);
             memories.iter().for_each(|memory| memory.write(&mut entry));
-            self.pending.put(place.clone(), Some(entry));
             if let Some(close) = close
                 && !known
             {
-                let mut index = vec![space | CLOSES];
-                index.extend(sorted(close));
-                index.extend_from_slice(&place);
+                let index = [&[space | CLOSES][..], &sorted(close), &place].concat();
                 self.pending.put(index, Some(vec![FORM]));
-                self.next_close = self.next_close.map(|next| next.min(close));
+                self.clock.next_close = self.clock.next_close.map(|next| next.min(close));
             }
+            self.pending.put(place, Some(entry));
         }
         let closed = if window.is_some() { self.close(stream_time, state)? } else { Done::Taken };
         Ok(if taken == 0 { Done::Late } else { closed })
@@ -96,13 +103,13 @@ impl Task {
 
     /// The greatest event time seen, this record's with it.
     pub(super) fn stream_time(&mut self, time: i64, state: &dyn State) -> Result<i64, Fault> {
-        stream_time_of(&mut self.pending, self.space, time, state)
+        self.clock.advance(self.space, time, state)
     }
 
     /// The windows that have closed: the keys of their entries in the index and of their own. The caller removes both.
     pub(super) fn due(&mut self, stream_time: i64, state: &dyn State) -> Result<Vec<Due>, Fault> {
         let mut due = Vec::new();
-        if self.next_close.is_some_and(|next| next > stream_time) {
+        if self.clock.next_close.is_some_and(|next| next > stream_time) {
             return Ok(due);
         }
         let mut next = i64::MAX;
@@ -126,7 +133,7 @@ impl Task {
                 next = next.min(unsorted(*time));
             }
         }
-        self.next_close = Some(next);
+        self.clock.next_close = Some(next);
         Ok(due)
     }
 
@@ -151,7 +158,8 @@ impl Task {
                 let memories = read_memories(&mut bytes, all).ok_or(BROKEN)?;
                 let record = Record { key: Some(key), value: None, time, partition: 0, offset: 0, headers: &[] };
                 let bounds = Some((start, end));
-                let shown = show(&mut self.select, &mut self.pending, key, row, bounds, all, &memories, was, &record);
+                let (select, pending, room) = (&mut self.select, &mut self.pending, &mut self.group.shown);
+                let shown = show(select, pending, room, key, row, bounds, all, &memories, was, &record);
                 // Its fault is not that of the record that has closed the window.
                 if shown.is_err() {
                     done = Done::Undefined;
@@ -165,23 +173,24 @@ impl Task {
 }
 
 impl Window {
-    /// The beginnings of the windows that a time lies in, the earliest first; a session has a beginning of its own.
-    fn starts(&self, time: i64) -> Vec<i64> {
+    /// Appends the beginnings of the windows that a time lies in, the earliest first; a session has a beginning of its own.
+    fn starts(&self, time: i64, starts: &mut Vec<Option<i64>>) {
         match &self.shape {
             Shape::Hop { size, step } => {
                 let newest = time.div_euclid(*step).saturating_mul(*step);
                 let count = (size + step - 1) / step;
                 let all = (0..count).rev().map(|i| newest.saturating_sub(i.saturating_mul(*step)));
-                all.filter(|start| start.saturating_add(*size) > time).collect()
+                starts.extend(all.filter(|start| start.saturating_add(*size) > time).map(Some));
             }
             Shape::Days { size, step, zone } => {
                 let day = day_of(time, zone);
                 let newest = day.div_euclid(*step).saturating_mul(*step);
                 let count = (size + step - 1) / step;
                 let all = (0..count).rev().map(|i| newest.saturating_sub(i.saturating_mul(*step)));
-                all.filter(|start| start.saturating_add(*size) > day).map(|day| begin_of(day, zone)).collect()
+                let all = all.filter(|start| start.saturating_add(*size) > day);
+                starts.extend(all.map(|day| Some(begin_of(day, zone))));
             }
-            Shape::Session { .. } => Vec::new(),
+            Shape::Session { .. } => {}
         }
     }
 
@@ -195,21 +204,25 @@ impl Window {
     }
 }
 
+/// Room for one group at work.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    found: Vec<u8>,
+    memories: Vec<Memory>,
+    starts: Vec<Option<i64>>,
+    pub(super) shown: Room,
+}
+
+/// Room for what is shown of a group: its row, its key and what comes of them.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    row: Vec<u8>,
+    key: Vec<u8>,
+    out: Vec<u8>,
+}
+
 /// The keys of a window in the index of those that close, and of its own entry.
 type Due = (Vec<u8>, Vec<u8>);
-
-/// The greatest event time seen, this record's with it. It is written where it has grown.
-fn stream_time_of(pending: &mut Pending, space: u8, time: i64, state: &dyn State) -> Result<i64, Fault> {
-    let mut found = Vec::new();
-    if pending.get(state, &[space | TIME], &mut found)? {
-        let known = unsorted(Bytes(found.get(1..).unwrap_or_default()).array().ok_or(BROKEN)?);
-        if known >= time {
-            return Ok(known);
-        }
-    }
-    pending.put(vec![space | TIME], Some([&[FORM][..], &sorted(time)].concat()));
-    Ok(time)
-}
 
 /// The key of a group of several fields with each `|` and `\` inside a field escaped with `\`, where there are any. A key
 /// with just the `|` between its fields stays as it is, so that it lies where its records lie.
@@ -229,6 +242,7 @@ pub(super) fn unambiguous(texts: &mut Rekey, key: &[u8], record: &Record<'_>) ->
 pub(super) fn show(
     select: &mut Projection,
     pending: &mut Pending,
+    Room { row, key: shown_key, out }: &mut Room,
     key: &[u8],
     group: &[u8],
     bounds: Option<(i64, i64)>,
@@ -237,32 +251,37 @@ pub(super) fn show(
     was: Option<[u8; 16]>,
     record: &Record<'_>,
 ) -> Result<Option<[u8; 16]>, RowError> {
-    let mut row = Vec::with_capacity(ENTRY + group.len());
+    row.clear();
     row.extend_from_slice(group);
     if let Some((start, end)) = bounds {
-        put_long(&mut row, start);
-        put_long(&mut row, end);
+        put_long(row, start);
+        put_long(row, end);
     }
-    let windowed = windowed(key, bounds.map(|(start, _)| start));
     for (aggregate, memory) in all.iter().zip(memories) {
-        aggregate.finish(memory, &mut row)?;
+        aggregate.finish(memory, row)?;
     }
-    let mut out = Vec::with_capacity(ENTRY + row.len());
-    let shown = select.run(&row, record, &mut out)?;
-    Ok(Task::settle(pending, &windowed, was, shown.then_some(&*out), record.time))
+    out.clear();
+    let shown = select.run(row, record, out)?;
+    shown_key.clear();
+    write_windowed(key, bounds.map(|(start, _)| start), shown_key);
+    Ok(Task::settle(pending, shown_key, was, shown.then_some(&**out), record.time))
 }
 
 /// The key of a group in a window.
 pub(super) fn windowed(key: &[u8], start: Option<i64>) -> Vec<u8> {
-    let mut made = key.to_vec();
-    if let Some(start) = start {
-        made.push(b'|');
-        made.extend_from_slice(start.to_string().as_bytes());
-    }
+    let mut made = Vec::new();
+    write_windowed(key, start, &mut made);
     made
 }
 
-type Group = (Option<[u8; 16]>, Vec<Memory>);
+fn write_windowed(key: &[u8], start: Option<i64>, made: &mut Vec<u8>) {
+    made.extend_from_slice(key);
+    if let Some(start) = start {
+        made.push(b'|');
+        // A vector takes all that is written.
+        drop(write!(made, "{start}"));
+    }
+}
 
 pub(super) fn read_head<'a>(bytes: &mut Bytes<'a>) -> Option<(Option<[u8; 16]>, &'a [u8])> {
     bytes.array::<1>()?;
@@ -270,10 +289,16 @@ pub(super) fn read_head<'a>(bytes: &mut Bytes<'a>) -> Option<(Option<[u8; 16]>, 
     Some((was, bytes.blob()?))
 }
 
-fn read_group(entry: &[u8], all: &[Aggregate]) -> Option<Group> {
+/// Reads an entry: the memories into `memories`, and the hash of what was put out last.
+#[allow(clippy::option_option, reason = "an entry that cannot be read, and one of which nothing was put out")]
+fn read_group(entry: &[u8], all: &[Aggregate], memories: &mut Vec<Memory>) -> Option<Option<[u8; 16]>> {
     let mut bytes = Bytes(entry);
     let (was, _) = read_head(&mut bytes)?;
-    Some((was, read_memories(&mut bytes, all)?))
+    memories.clear();
+    for one in all {
+        memories.push(Memory::read(&mut bytes, one.counted())?);
+    }
+    Some(was)
 }
 
 pub(super) fn read_memories(bytes: &mut Bytes<'_>, all: &[Aggregate]) -> Option<Vec<Memory>> {

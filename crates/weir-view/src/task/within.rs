@@ -79,7 +79,7 @@ impl Task {
         let index = [&[self.space | CLOSES][..], &sorted(close), &place].concat();
         self.pending.put(place, Some([&[FORM, u8::from(!met.is_empty())][..], value].concat()));
         self.pending.put(index, Some(vec![FORM]));
-        self.next_close = self.next_close.map(|next| next.min(close));
+        self.clock.next_close = self.clock.next_close.map(|next| next.min(close));
         Ok(done)
     }
 
