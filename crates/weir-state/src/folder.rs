@@ -6,9 +6,10 @@
 //! what lies under the old one is removed afterwards.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, Slice};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, Slice};
 
 use crate::store::{Entry, Number, check_key};
 use crate::{Error, Position, Store};
@@ -50,6 +51,8 @@ pub struct Folder {
     keyspace: Keyspace,
     /// Held while numbers are given.
     giving: Arc<Mutex<()>>,
+    /// Bytes that went into the journal since it was last cut.
+    journaled: Arc<AtomicUsize>,
     path: String,
 }
 
@@ -69,7 +72,7 @@ impl Folder {
         };
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
         let keyspace = database.keyspace("state", options).map_err(|e| Error::Open(name.clone(), e.to_string()))?;
-        let folder = Folder { database, keyspace, giving: Arc::default(), path: name };
+        let folder = Folder { database, keyspace, giving: Arc::default(), journaled: Arc::default(), path: name };
         folder.remove()?;
         Ok(folder)
     }
@@ -175,13 +178,15 @@ impl Folder {
     fn write(&self, mut entries: Vec<(Slice, Option<Slice>)>) -> fjall::Result<()> {
         if entries.len() < BULK {
             let mut batch = self.database.batch();
+            let size =
+                entries.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len())).sum();
             for (key, value) in entries {
                 match value {
                     Some(value) => batch.insert(&self.keyspace, key, value),
                     None => batch.remove(&self.keyspace, key),
                 }
             }
-            return batch.commit();
+            return self.commit(batch, size);
         }
         entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let mut tables = self.keyspace.start_ingestion()?;
@@ -210,7 +215,19 @@ impl Folder {
             self.ingest(store, entries).map_err(|e| self.disk(&e))?;
         }
         store.stand(&mut batch, position);
-        batch.commit().map_err(|e| self.disk(&e))
+        let size = entries.iter().map(|(key, value)| key.len() + value.map_or(0, <[u8]>::len)).sum();
+        self.commit(batch, size).map_err(|e| self.disk(&e))
+    }
+
+    /// Commits what goes by the journal, so many bytes. Tables that are written past the memory empty it on the way, so that it might never
+    /// be full, which is when the journal is cut: it is cut by what went into it.
+    fn commit(&self, batch: OwnedWriteBatch, size: usize) -> fjall::Result<()> {
+        batch.commit()?;
+        if self.journaled.fetch_add(size, Ordering::Relaxed) + size >= MEMTABLE as usize {
+            self.journaled.store(0, Ordering::Relaxed);
+            self.keyspace.rotate_memtable()?;
+        }
+        Ok(())
     }
 
     fn ingest(&self, store: &Store, entries: &[Entry<'_>]) -> fjall::Result<()> {

@@ -230,6 +230,7 @@ impl<'m> Session<'_, 'm> {
         loop {
             if self.shared.is_stopping() || self.shared.views.number() != self.number {
                 self.commit()?;
+                self.save(true)?;
                 return Ok(());
             }
             if self.look.is_some_and(|at| at <= Instant::now()) {
@@ -321,6 +322,7 @@ impl<'m> Session<'_, 'm> {
             Moved::Revoked { lost } => {
                 if !lost {
                     self.commit()?;
+                    self.save(true)?;
                 }
                 self.drop_tasks();
                 if lost {
@@ -337,11 +339,9 @@ impl<'m> Session<'_, 'm> {
         self.shared.board.set_blocked(self.worker, all.collect());
     }
 
+    /// What is not saved is restored by whoever has the task next: that may be another worker of this process by now, over whose
+    /// state nothing older must be written.
     fn drop_tasks(&mut self) {
-        // What is not saved is restored by whoever has the task next.
-        if let Err(error) = self.save(true) {
-            tracing::warn!(worker = self.worker, %error, "the local state stays behind its changelog");
-        }
         self.tasks.clear();
         self.stores.drain(..).for_each(|name| self.shared.owned.give_back(&name));
         self.sources.clear();

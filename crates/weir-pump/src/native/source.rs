@@ -14,7 +14,7 @@ use weir_wire::codec::Codec;
 use weir_wire::messages::AbortedTransaction;
 use weir_wire::records::{Place as Within, Records};
 
-use super::epochs::Epochs;
+use super::epochs::{Epochs, Position};
 use super::frames::LARGEST;
 use super::producer::Place;
 use crate::{PartitionStatus, Progress, Route};
@@ -75,6 +75,8 @@ pub(super) struct Source {
     pub(super) progress: Progress,
     /// Where reading began.
     pub(super) start: Option<i64>,
+    /// Whether reading went back behind what the group may have committed, and nothing was committed since.
+    back: bool,
     /// Where to fetch next; `None` while that is not known.
     pub(super) fetch_at: Option<i64>,
     /// Offsets below are judged.
@@ -112,6 +114,7 @@ impl Source {
             partition,
             progress,
             start: None,
+            back: false,
             fetch_at: None,
             judged_to: i64::MIN,
             epochs: Epochs::default(),
@@ -165,6 +168,7 @@ impl Source {
     /// Goes on at the first offset that the log keeps. Another log of the same name may keep lower ones than were read.
     pub(super) fn restart(&mut self, first: i64, serial: u64) {
         self.reset = false;
+        self.back |= self.progress.next().max(self.start).is_some_and(|at| first < at);
         self.progress.cut(first);
         self.start = self.start.map(|start| start.min(first));
         self.seek(first, serial);
@@ -184,11 +188,30 @@ impl Source {
     /// What was read at `to` and behind is not in the log any more, and other records will stand there: goes on at `to`, or before
     /// it, where not all up to there is judged.
     pub(super) fn cut(&mut self, to: i64, serial: u64) {
+        self.back = true;
         self.progress.cut(to);
         self.start = self.start.map(|start| start.min(to));
         // Of a batch that may go on whole nothing was put out yet.
         let begun = self.work.as_ref().filter(|work| work.whole).and_then(|work| work.first);
         self.seek(begun.unwrap_or(self.judged_to).min(to), serial);
+    }
+
+    /// The open transaction is committed.
+    pub(super) fn committed(&mut self) {
+        self.progress.commit();
+        self.back = false;
+    }
+
+    /// The open transaction ended, and nobody knows how; the group stands at `committed`. Where to read from, `None` if the
+    /// transaction held nothing of this partition.
+    pub(super) fn settle(&mut self, committed: Option<Position>) -> Option<i64> {
+        // What was committed before reading went back may be beyond what the transaction holds, and proves nothing.
+        let proof = committed.filter(|(at, epoch)| {
+            let own = self.progress.position() == Some(*at) && *epoch >= 0 && *epoch == self.epochs.before(*at);
+            !self.back || own
+        });
+        self.back &= proof.is_none();
+        self.progress.settle(proof.map(|(at, _)| at))
     }
 
     /// Fetches again what is not judged.

@@ -443,7 +443,7 @@ impl<'w> Worker<'w> {
     /// The open transaction is committed.
     pub(super) fn committed(&mut self) {
         for source in self.sources.values_mut().filter(|source| source.progress.position().is_some()) {
-            source.progress.commit();
+            source.committed();
         }
         self.open = (0, 0);
         if std::mem::take(&mut self.failures) > 0 {
@@ -456,7 +456,7 @@ impl<'w> Worker<'w> {
         self.settling = false;
         for (place, source) in &mut self.sources {
             self.serial += 1;
-            let at = source.progress.settle(committed.get(place).map(|(at, _)| *at));
+            let at = source.settle(committed.get(place).copied());
             if let Some(at) = at.or(source.progress.next()).or(source.start) {
                 source.seek(at, self.serial);
             }

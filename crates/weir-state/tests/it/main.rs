@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use weir_state::{Entry, Error, Folder, Position, Store};
@@ -213,6 +214,42 @@ fn much_is_saved_by_itself_and_little_after_a_while() {
     assert_eq!(saved(), Some(60));
     put(&mut store, 0..1, 10_060);
     assert_eq!(saved(), Some(10_060));
+}
+
+/// Tables that are written past the memory empty it, and once kept the journal from ever being cut.
+#[test]
+fn the_journal_is_cut_though_much_goes_past_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = Folder::open(folder.path()).unwrap();
+    let mut store = at.store("view-0").unwrap();
+    let journal = || -> u64 {
+        let files = std::fs::read_dir(folder.path()).unwrap().flatten();
+        let journals = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "jnl"));
+        journals.map(|file| file.metadata().unwrap().len()).sum()
+    };
+    let mut most = 0;
+    for next in 1..=60 {
+        // Few that are large go by the journal, many that are small do not.
+        let (count, size) = if next % 2 == 0 { (1_000_u32, 8_000) } else { (6_000, 10) };
+        for key in 0..count {
+            // What the journal cannot make smaller.
+            let mut word = (next as u64) << 32 | u64::from(key) | 1;
+            let value = std::iter::repeat_with(|| {
+                word = word.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31);
+                word as u8
+            });
+            store.put(&key.to_be_bytes(), &value.take(size).collect::<Vec<_>>()).unwrap();
+        }
+        store.commit(AT(next));
+        at.save(&mut [&mut store], true).unwrap();
+        most = most.max(journal());
+    }
+    let until = Instant::now() + Duration::from_secs(30);
+    while journal() >= 128 << 20 {
+        assert!(Instant::now() < until, "waited in vain for the journal to be cut");
+        std::thread::yield_now();
+    }
+    assert!(most < 192 << 20, "{most} bytes");
 }
 
 #[test]

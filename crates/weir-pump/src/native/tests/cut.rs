@@ -13,7 +13,8 @@ use weir_wire::messages::{DivergingEpoch, FetchPartition, FetchPartitionData};
 use super::batches::Words;
 use super::hostile::{Broker, written};
 use crate::native::security::Cluster;
-use crate::{Board, PumpConfig, Route, TopicLimit};
+use crate::native::source::Source;
+use crate::{Board, Progress, PumpConfig, Route, TopicLimit};
 
 const LONG: Duration = Duration::from_secs(30);
 const ROUTE: &str = "t";
@@ -146,4 +147,30 @@ fn reading_goes_on_where_the_log_was_cut() {
     check(12, (OLD, 100), true, (0, -1), GROWN, made((120, 3), 120, 120, 0));
     // A topic of the same name: from its first record on.
     check(12, (OLD, 100), true, (0, -1), OTHER, made((30, 0), 130, 130, 0));
+}
+
+/// What the group had committed before the cut lies beyond what came after it, and once was taken for a proof that this is committed.
+#[test]
+fn an_old_position_does_not_prove_what_was_written_after_a_cut() {
+    let check = |go_back: fn(&mut Source), (to, committed): (i64, (i64, i32)), expect: i64| {
+        let (topic, ledger): (Arc<str>, _) = (ROUTE.into(), Arc::default());
+        let route = Arc::new(Route { source: ROUTE.into(), accepted: "a".into(), quarantine: "q".into() });
+        let mut source = Source::new(&route, 0, Progress::new(topic, ledger), 1, Instant::now());
+        source.begin(100, 3, 1);
+        go_back(&mut source);
+        source.epochs.read(4, 80);
+        source.progress.act_run(80, to, 10, 0, 0);
+        assert_eq!(source.settle(Some(committed)), Some(expect), "{to} {committed:?}");
+        // Then it is as ever.
+        source.progress.act_run(expect, 110, 1, 0, 0);
+        source.committed();
+        source.progress.act_run(110, 120, 1, 0, 0);
+        assert_eq!(source.settle(Some((130, -1))), Some(130));
+    };
+    for go_back in [|source: &mut Source| source.cut(80, 2), |source: &mut Source| source.restart(80, 2)] {
+        check(go_back, (90, (100, 3)), 80);
+        check(go_back, (100, (100, 3)), 80);
+        check(go_back, (100, (100, -1)), 80);
+        check(go_back, (90, (90, 4)), 90);
+    }
 }
