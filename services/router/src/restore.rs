@@ -6,7 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use weir_kafka::{Admin, ClusterConfig, Error, Read, ReadOptions, Reader, Record, Start, Until};
+use weir_kafka::{
+    Admin, ClusterConfig, Error, Outgoing, Read, ReadOptions, Reader, Record, Start, TransactionalWriter, Until,
+};
 use weir_state::{Entry, Folder, Position, Store};
 
 use crate::task::Trouble;
@@ -20,6 +22,10 @@ const HANDS: usize = 4;
 const BEAT: Duration = Duration::from_millis(50);
 /// How long the cluster may be silent in the middle.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a transaction in a changelog may be undecided before it is taken for one that its coordinator has forgotten.
+const HANGING: Duration = Duration::from_secs(10);
+/// A key that no state has: a record with it says nothing.
+const NOBODYS: &[u8] = &[0, 0];
 /// How old a copy may be. `weir apply` has changelogs keep tombstones for 7 days; what was deleted longer ago than that
 /// is no longer said, and an older copy would keep it for ever.
 pub const TOMBSTONES: Duration = Duration::from_hours(6 * 24);
@@ -57,6 +63,38 @@ pub struct Behind {
     pub restored: u64,
 }
 
+/// Waits until every transaction in a changelog is decided, and ends one of our own that never would be: a broker that stopped in the middle
+/// of it can leave one that its coordinator knows nothing of.
+fn end_hanging(
+    admin: &Admin,
+    topic: &str,
+    partition: i32,
+    writer: &mut TransactionalWriter,
+    alive: &dyn Fn() -> bool,
+) -> Result<(), Trouble> {
+    let mut since = Instant::now();
+    loop {
+        let (stable, end) = admin.stable_end(topic, partition)?;
+        if stable == end {
+            return Ok(());
+        }
+        if !alive() {
+            return Err(Trouble::State("stopping".to_owned()));
+        }
+        if since.elapsed() >= HANGING {
+            tracing::warn!(topic, partition, stable, end, "a transaction hangs in the changelog, it is aborted");
+            writer.end_hanging(&Outgoing {
+                topic,
+                partition: Some(partition),
+                key: Some(NOBODYS),
+                ..Outgoing::default()
+            })?;
+            since = Instant::now();
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Brings the stores of tasks to the ends of their changelogs, several at a time. `alive` is called all the while, and ends it
 /// with `false`.
 ///
@@ -67,8 +105,12 @@ pub fn restore_all(
     cluster: &ClusterConfig,
     folder: &Folder,
     stores: &mut [Behind],
+    writer: &mut TransactionalWriter,
     alive: &dyn Fn() -> bool,
 ) -> Result<(), Trouble> {
+    for Behind { topic, partition, .. } in stores.iter() {
+        end_hanging(admin, topic, *partition, writer, alive)?;
+    }
     let hands = stores.len().min(HANDS);
     let (left, going) = (Mutex::new(stores.iter_mut()), AtomicBool::new(true));
     let (done, doing) = channel();

@@ -386,7 +386,7 @@ impl<'m> Session<'_, 'm> {
             drop(self.member.poll(Duration::ZERO));
             !self.shared.is_stopping()
         };
-        restore_all(admin, &self.shared.config.cluster, &self.shared.folder, &mut behind, &alive)?;
+        restore_all(admin, &self.shared.config.cluster, &self.shared.folder, &mut behind, &mut self.writer, &alive)?;
         for ((view, number, stage, partition), Behind { store, restored, .. }) in wanted.into_iter().zip(behind) {
             if restored > 0 {
                 tracing::info!(view = view.id, partition, entries = restored, "state restored");
