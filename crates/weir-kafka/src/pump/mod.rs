@@ -84,10 +84,10 @@ impl Pump {
                 None => worker::run(shared, index, stage),
             };
             spawn(format!("weir-pump-{index}"), move || {
-                // A panic (in a stage, say) must not leave a worker that is gone and nobody knows.
                 if shared.config.pin_cores {
                     pin::pin(index);
                 }
+                // A panic (in a stage, say) must not leave a worker that is gone and nobody knows.
                 let ended = catch_unwind(AssertUnwindSafe(|| run(&shared, stages(index))))
                     .unwrap_or_else(|_| Err("the worker panicked; this is a fault of the program".to_owned()));
                 shared.ended(index, ended);
