@@ -45,8 +45,8 @@ pub struct Changelog<'c> {
 /// How far a changelog is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upto {
-    /// To its end, once every transaction in it is decided: for the owner, who goes on from there.
-    Decided,
+    /// To this end, before which every transaction is decided: for the owner, who goes on from there.
+    Decided(i64),
     /// To the first transaction that is not decided: for a copy, while another one writes.
     Stable,
 }
@@ -63,36 +63,40 @@ pub struct Behind {
     pub restored: u64,
 }
 
-/// Waits until every transaction in a changelog is decided, and ends one of our own that never would be: a broker that stopped in the middle
-/// of it can leave one that its coordinator knows nothing of.
-fn end_hanging(
+/// The ends of the changelogs of stores, once every transaction in them is decided. The answer to a commit comes before its markers are
+/// written, so what the owner before has committed may not be visible yet; what it left open is aborted in time. One of our own that hangs
+/// is ended here: a broker that stopped in the middle of it can leave one that its coordinator knows nothing of.
+fn decided(
     admin: &Admin,
-    topic: &str,
-    partition: i32,
+    stores: &[Behind],
     writer: &mut TransactionalWriter,
     alive: &dyn Fn() -> bool,
-) -> Result<(), Trouble> {
-    let mut since = Instant::now();
-    loop {
-        let (stable, end) = admin.stable_end(topic, partition)?;
-        if stable == end {
-            return Ok(());
+) -> Result<Vec<i64>, Trouble> {
+    let began = Instant::now();
+    let mut end_of = |Behind { topic, partition, .. }: &Behind| {
+        let mut since = began;
+        loop {
+            let (stable, end) = admin.stable_end(topic, *partition)?;
+            if stable == end {
+                return Ok(end);
+            }
+            if !alive() {
+                return Err(Trouble::State("stopping".to_owned()));
+            }
+            if since.elapsed() >= HANGING {
+                tracing::warn!(topic, partition, stable, end, "a transaction hangs in the changelog, it is aborted");
+                writer.end_hanging(&Outgoing {
+                    topic,
+                    partition: Some(*partition),
+                    key: Some(NOBODYS),
+                    ..Outgoing::default()
+                })?;
+                since = Instant::now();
+            }
+            thread::sleep(Duration::from_millis(10));
         }
-        if !alive() {
-            return Err(Trouble::State("stopping".to_owned()));
-        }
-        if since.elapsed() >= HANGING {
-            tracing::warn!(topic, partition, stable, end, "a transaction hangs in the changelog, it is aborted");
-            writer.end_hanging(&Outgoing {
-                topic,
-                partition: Some(partition),
-                key: Some(NOBODYS),
-                ..Outgoing::default()
-            })?;
-            since = Instant::now();
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
+    };
+    stores.iter().map(&mut end_of).collect()
 }
 
 /// Brings the stores of tasks to the ends of their changelogs, several at a time. `alive` is called all the while, and ends it
@@ -108,19 +112,17 @@ pub fn restore_all(
     writer: &mut TransactionalWriter,
     alive: &dyn Fn() -> bool,
 ) -> Result<(), Trouble> {
-    for Behind { topic, partition, .. } in stores.iter() {
-        end_hanging(admin, topic, *partition, writer, alive)?;
-    }
+    let ends = decided(admin, stores, writer, alive)?;
     let hands = stores.len().min(HANDS);
-    let (left, going) = (Mutex::new(stores.iter_mut()), AtomicBool::new(true));
+    let (left, going) = (Mutex::new(stores.iter_mut().zip(ends)), AtomicBool::new(true));
     let (done, doing) = channel();
     let hand = || {
         let goes = || going.load(Ordering::Relaxed);
         loop {
             let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(Behind { store, topic, partition, restored }) = next else { return Ok(()) };
+            let Some((Behind { store, topic, partition, restored }, end)) = next else { return Ok(()) };
             let changelog = Changelog { admin, cluster, topic, partition: *partition };
-            *restored = restore(&changelog, folder, store, Upto::Decided, &goes)?;
+            *restored = restore(&changelog, folder, store, Upto::Decided(end), &goes)?;
         }
     };
     thread::scope(|scope| {
@@ -170,7 +172,7 @@ pub fn restore(
         folder.clear(store)?;
     }
     let end = match upto {
-        Upto::Decided => decided(changelog, alive)?,
+        Upto::Decided(end) => end,
         Upto::Stable => changelog.admin.stable_end(topic, partition)?.0,
     };
     // The end may still lie before what was just committed here; what is left of it comes in another round.
@@ -234,20 +236,5 @@ pub fn restore(
             }
             return Ok(restored);
         }
-    }
-}
-
-/// The end of the changelog, once every transaction in it is decided. The answer to a commit comes before its markers are
-/// written, so what the owner before has committed may not be visible yet; what it left open is aborted in time.
-fn decided(changelog: &Changelog<'_>, alive: &dyn Fn() -> bool) -> Result<i64, Trouble> {
-    loop {
-        let (stable, end) = changelog.admin.stable_end(changelog.topic, changelog.partition)?;
-        if stable == end {
-            return Ok(end);
-        }
-        if !alive() {
-            return Err(Trouble::State("stopping".to_owned()));
-        }
-        thread::sleep(Duration::from_millis(10));
     }
 }

@@ -472,6 +472,7 @@ impl<'m> Session<'_, 'm> {
                         self.writer.begin()?;
                         self.opened = Some(Instant::now());
                     }
+                    task.stalled = None;
                     continue;
                 }
                 let chosen = task.choose(&mut self.sources, max_idle);
@@ -488,11 +489,9 @@ impl<'m> Session<'_, 'm> {
                     }
                 };
                 match step {
-                    Step::Took => {
-                        *retry = None;
-                        task.stalled = None;
-                    }
+                    Step::Took => task.stalled = None,
                     Step::Rests => {
+                        task.stalled = None;
                         self.resting |= task.has_something(&self.sources);
                         break;
                     }

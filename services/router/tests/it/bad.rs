@@ -229,6 +229,26 @@ fn a_registry_that_is_away_is_waited_for() {
     router.wait_ready();
 }
 
+/// What a condition rejects is passed over without a step, which alone used to say that the wait was over.
+#[test]
+fn a_wait_for_the_registry_is_over_also_where_no_record_is_wanted() {
+    let Some(mut world) = World::start() else { return };
+    world.apply(&[LARGE]);
+    let router = world.router("a");
+    world.registry.take().unwrap().kill();
+    fill(&world, ORDERS, &orders(0..100));
+    let waiting = || {
+        let view = router.view("shop.large_orders");
+        view["tasks"].as_array().unwrap().iter().filter(|task| task["waits"].is_string()).count()
+    };
+    wait_for(LONG, "every partition to wait", || waiting() == 3);
+    world.start_registry();
+    world.caught_up();
+    wait_for(LONG, "no partition to wait", || waiting() == 0);
+    router.wait_ready();
+    world.check("shop.large_orders");
+}
+
 #[test]
 fn two_routers_of_one_name_do_not_fight_for_ever() {
     let Some(mut world) = World::start() else { return };
