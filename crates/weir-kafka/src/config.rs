@@ -184,8 +184,17 @@ impl ClusterConfig {
 
     /// For a producer that never writes a record twice and never loses an acknowledged one.
     pub(crate) fn writer(&self) -> ClientConfig {
+        self.writer_with(&[])
+    }
+
+    /// The same, of many records of a transaction, whose ends are asked for and not they.
+    pub(crate) fn bulk_writer(&self) -> ClientConfig {
+        self.writer_with(BULK)
+    }
+
+    fn writer_with(&self, more: &[(&str, &str)]) -> ClientConfig {
         self.client(
-            PRODUCE,
+            &[PRODUCE, more].concat(),
             &[
                 ("enable.idempotence", "true"),
                 ("acks", "all"),
@@ -232,6 +241,9 @@ pub(crate) const PRODUCE: &[(&str, &str)] = &[
     ("topic.metadata.refresh.interval.ms", "10000"),
     ("topic.metadata.propagation.max.ms", "2000"),
 ];
+
+/// Larger batches, for a little of the time between two commits.
+const BULK: &[(&str, &str)] = &[("linger.ms", "10")];
 
 /// The client's own limit is as high as it goes: the topic's is the one that counts, and the broker holds it.
 pub(crate) const MESSAGE_MAX_BYTES: &str = "1000000000";

@@ -141,13 +141,14 @@ impl Reader {
     /// [`Error::Unreadable`] for a damaged batch (reading on passes over it if the client can), [`Error::NoSuchTopic`]
     /// if the topic is gone, [`Error::Refused`]. A cluster that is away is [`Read::Idle`]: it may come back.
     pub fn next(&mut self, timeout: Duration) -> Result<Read, Error> {
-        let deadline = Instant::now() + timeout;
+        // What is there already is taken without a look at the clock, of which each takes as long as a record does.
+        let mut deadline = None;
         loop {
             if self.partitions.values().all(|place| place.reached) && (self.until == Until::End || !self.announced) {
                 self.announced = true;
                 return Ok(Read::CaughtUp);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.map_or(Duration::ZERO, |at: Instant| at.saturating_duration_since(Instant::now()));
             match self.consumer.poll(left) {
                 Some(Ok(message)) => {
                     let Some(place) = self.partitions.get_mut(&message.partition()) else { continue };
@@ -169,8 +170,10 @@ impl Reader {
                 Some(Err(error)) => self.judge(&error)?,
                 None => {}
             }
-            if left.is_zero() {
-                return Ok(Read::Idle);
+            match deadline {
+                None => deadline = Some(Instant::now() + timeout),
+                Some(_) if left.is_zero() => return Ok(Read::Idle),
+                Some(_) => {}
             }
         }
     }

@@ -25,6 +25,8 @@ use crate::{Error, Membership, Outgoing};
 /// How long to sleep between two looks at a producer's queue. `poll(1 ms)` would spin: it returns at every event and
 /// doubles the processor time per record.
 pub(crate) const DRAIN_PAUSE: Duration = Duration::from_micros(200);
+/// The same where nothing happens for long.
+const LONG_DRAIN_PAUSE: Duration = Duration::from_millis(5);
 
 /// Records queued between two looks at what the client has to report; each look costs as much as a record.
 const POLL_EVERY: usize = 64;
@@ -131,12 +133,19 @@ fn enqueue(
 
 /// Polls until nothing is in flight; `false` if the deadline came first.
 fn drain(producer: &BaseProducer<Deliveries>, deadline: Instant) -> bool {
-    while producer.in_flight_count() > 0 {
-        if Instant::now() >= deadline {
+    let (mut count, mut since) = (producer.in_flight_count(), Instant::now());
+    while count > 0 {
+        let now = Instant::now();
+        if now >= deadline {
             return false;
         }
         producer.poll(Duration::ZERO);
-        thread::sleep(DRAIN_PAUSE);
+        let left = producer.in_flight_count();
+        if left != count {
+            (count, since) = (left, now);
+        }
+        // While the cluster keeps silent, to look all the while would cost more than all that was sent.
+        thread::sleep((now.duration_since(since) / 16).clamp(DRAIN_PAUSE, LONG_DRAIN_PAUSE));
     }
     true
 }
@@ -295,8 +304,8 @@ impl TransactionalWriter {
         timeout: Duration,
         tells: bool,
     ) -> Result<TransactionalWriter, TransactionError> {
-        let producer: BaseProducer<Deliveries> = config
-            .writer()
+        let mut settings = if tells { config.writer() } else { config.bulk_writer() };
+        let producer: BaseProducer<Deliveries> = settings
             // From this level on the loss of a connection is logged.
             .set_log_level(RDKafkaLogLevel::Info)
             .set("transactional.id", transactional_id)

@@ -22,7 +22,7 @@ const MEMTABLE: u64 = 32 << 20;
 const JOURNAL: u64 = 128 << 20;
 /// Bytes that stores of one owner have committed and not saved, after which they are: one write for many commits, past the journal and
 /// the memory of the disk's store, and what is changed again meanwhile is not written at all.
-const UNSAVED: usize = 16 << 20;
+const UNSAVED: usize = 32 << 20;
 /// After how long they are in any case, so that little is left to be restored after a crash.
 const UNSAVED_MS: i64 = 10_000;
 /// From so many entries on they are sorted and written as tables of their own, past the journal and the memory: for a few, a
@@ -188,12 +188,12 @@ impl Folder {
             }
             return self.commit(batch, size);
         }
-        entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let order = in_order(&entries, |(key, _)| key);
         let mut tables = self.keyspace.start_ingestion()?;
-        for (key, value) in entries {
-            match value {
-                Some(value) => tables.write(key, value)?,
-                None => tables.write_tombstone(key)?,
+        for at in order {
+            match std::mem::take(&mut entries[at]) {
+                (key, Some(value)) => tables.write(key, value)?,
+                (key, None) => tables.write_tombstone(key)?,
             }
         }
         tables.finish()
@@ -231,13 +231,12 @@ impl Folder {
     }
 
     fn ingest(&self, store: &Store, entries: &[Entry<'_>]) -> fjall::Result<()> {
-        let mut sorted: Vec<&Entry<'_>> = entries.iter().collect();
-        sorted.sort_by_key(|(key, _)| *key);
+        let order = in_order(entries, |(key, _)| key);
         let mut tables = self.keyspace.start_ingestion()?;
-        // The sort is stable: of several entries of a key the last one holds.
-        for same in sorted.chunk_by(|(one, _), (other, _)| one == other) {
-            match same.last() {
-                Some((key, Some(value))) => tables.write(store.numbered(key), *value)?,
+        // Of several entries of a key the last one holds.
+        for same in order.chunk_by(|one, other| entries[*one].0 == entries[*other].0) {
+            match same.last().map(|at| entries[*at]) {
+                Some((key, Some(value))) => tables.write(store.numbered(key), value)?,
                 Some((key, None)) => tables.write_tombstone(store.numbered(key))?,
                 None => {}
             }
@@ -251,5 +250,43 @@ impl Folder {
     /// [`Error::Disk`].
     pub fn disk_space(&self) -> Result<u64, Error> {
         self.database.disk_space().map_err(|e| self.disk(&e))
+    }
+}
+
+/// The indexes of entries by their keys, and of equal ones as they came. Nearly all is decided by a few bytes behind what all keys have in
+/// common, which lie beside each other: to look up two keys for each comparison would take most of the time.
+fn in_order<E>(entries: &[E], key: impl Fn(&E) -> &[u8]) -> Vec<usize> {
+    let first = entries.first().map_or(&[][..], &key);
+    let common = |entry: &E| first.iter().zip(key(entry)).take_while(|(one, other)| one == other).count();
+    let skipped = entries.iter().map(common).min().unwrap_or_default();
+    let head = |entry: &E| {
+        let mut head = [0; 16];
+        let rest = key(entry).get(skipped..).unwrap_or_default();
+        let length = rest.len().min(head.len());
+        head[..length].copy_from_slice(&rest[..length]);
+        u128::from_be_bytes(head)
+    };
+    let mut order: Vec<(u128, usize)> = entries.iter().map(head).zip(0..).collect();
+    order.sort_unstable_by(|(one, i), (other, j)| {
+        one.cmp(other).then_with(|| key(&entries[*i]).cmp(key(&entries[*j]))).then(i.cmp(j))
+    });
+    order.into_iter().map(|(_, at)| at).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::in_order;
+
+    proptest! {
+        #[test]
+        fn keys_are_put_in_order(
+            keys in prop::collection::vec(("(|same-for-nearly-all-of-them)(|0123456789abcdef)[ab\\x00]{0,4}", any::<u8>()), 0..40)
+        ) {
+            let mut expected: Vec<usize> = (0..keys.len()).collect();
+            expected.sort_by_key(|at| &keys[*at].0);
+            prop_assert_eq!(in_order(&keys, |(key, _)| key.as_bytes()), expected);
+        }
     }
 }

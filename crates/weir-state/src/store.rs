@@ -6,6 +6,7 @@ use std::ops::Bound;
 
 use fjall::{Keyspace, OwnedWriteBatch, Slice};
 use indexmap::IndexMap;
+use indexmap::map::raw_entry_v1::{RawEntryApiV1, RawEntryMut};
 
 use crate::Error;
 
@@ -16,6 +17,8 @@ const POSITION: &[u8] = &[0xFF, b'p'];
 /// The form of a position.
 const FORM: u8 = 1;
 
+/// Entries whose room a store keeps when they are saved, to be used again: some megabytes.
+const KEPT: usize = 1 << 16;
 /// Bytes that an entry takes in memory besides its key and its value.
 const OVERHEAD: usize = 64;
 
@@ -25,9 +28,24 @@ pub(crate) type Number = [u8; 4];
 /// A key of a changelog with its value; a tombstone where there is none.
 pub type Entry<'e> = (&'e [u8], Option<&'e [u8]>);
 
-/// Changes in the order in which their keys were first touched, in the form in which the disk takes them: a short key lies in its
-/// place, and nothing is copied when it is committed.
-type Changes = IndexMap<Slice, Option<Slice>, foldhash::fast::RandomState>;
+/// What is above the disk, in the form in which the disk takes it: a short key lies in its place, and nothing is copied when it is saved.
+type Changes = IndexMap<Slice, Change, foldhash::fast::RandomState>;
+
+/// The newest value of a key.
+#[derive(Clone)]
+struct Change {
+    /// None where the key was removed.
+    value: Option<Slice>,
+    /// The number of the transaction it is of.
+    of: u64,
+}
+
+impl Change {
+    /// Bytes it takes in memory, with its key.
+    fn size(&self, key: &Slice) -> usize {
+        key.len() + self.value.as_ref().map_or(0, |value| value.len()) + OVERHEAD
+    }
+}
 
 /// Up to where a store has followed its changelog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,13 +66,16 @@ pub struct Store {
     keyspace: Keyspace,
     /// What stands in front of its keys there, and here.
     number: Number,
-    pending: Changes,
-    /// What is committed and not yet on the disk: a key that was touched a moment ago is most often touched again, and is written once
-    /// for many commits.
-    recent: Changes,
-    /// Bytes of keys and values in it.
+    /// What is pending, and what is committed and not yet on the disk: a key that was touched a moment ago is most often touched
+    /// again, and is written once for many commits.
+    changes: Changes,
+    /// Where in it lies what is pending, and what was there before. Keys that are new there lie at its end.
+    pending: Vec<(usize, Option<Change>)>,
+    /// The number of the transaction that is open.
+    transaction: u64,
+    /// Bytes of what is committed and not on the disk.
     bytes: usize,
-    /// The keys of both in their order, once a scan has asked for it: most states are never scanned, or seldom.
+    /// The keys of the changes in their order, once a scan has asked for it: most states are never scanned, or seldom.
     order: RefCell<Option<BTreeSet<Slice>>>,
     position: Option<Position>,
     /// The position on the disk.
@@ -65,10 +86,19 @@ pub struct Store {
 
 impl Store {
     pub(crate) fn new(name: String, keyspace: Keyspace, number: Number) -> Result<Store, Error> {
-        let (pending, recent) = (Changes::default(), Changes::default());
-        let (order, key) = (RefCell::default(), RefCell::default());
-        let mut store =
-            Store { name, keyspace, number, pending, recent, bytes: 0, order, position: None, saved: None, key };
+        let mut store = Store {
+            name,
+            keyspace,
+            number,
+            changes: Changes::default(),
+            pending: Vec::new(),
+            transaction: 1,
+            bytes: 0,
+            order: RefCell::default(),
+            position: None,
+            saved: None,
+            key: RefCell::default(),
+        };
         let found = store.keyspace.get(store.numbered(POSITION)).map_err(|e| store.disk(&e))?;
         store.position = match found.as_deref() {
             None => None,
@@ -91,7 +121,7 @@ impl Store {
     pub(crate) fn renew(&mut self, number: Number) {
         self.number = number;
         self.discard();
-        (self.recent, self.bytes) = (Changes::default(), 0);
+        (self.changes, self.bytes) = (Changes::default(), 0);
         (self.position, self.saved) = (None, None);
     }
 
@@ -113,18 +143,13 @@ impl Store {
         whole.clear();
         whole.extend_from_slice(&self.number);
         whole.extend_from_slice(key);
-        if let Some(known) = self.changed(whole.as_slice()) {
+        if let Some(Change { value: known, .. }) = self.changes.get(whole.as_slice()) {
             value.extend_from_slice(known.as_deref().unwrap_or_default());
             return Ok(known.is_some());
         }
         let found = self.keyspace.get(&*whole).map_err(|e| self.disk(&e))?;
         value.extend_from_slice(found.as_deref().unwrap_or_default());
         Ok(found.is_some())
-    }
-
-    /// What is above the disk under a key: its value, or that it was removed.
-    fn changed(&self, key: &[u8]) -> Option<&Option<Slice>> {
-        self.pending.get(key).or_else(|| self.recent.get(key))
     }
 
     /// Sets the value under a key.
@@ -149,16 +174,24 @@ impl Store {
         whole.clear();
         whole.extend_from_slice(&self.number);
         whole.extend_from_slice(key);
-        let value = value.map(Slice::from);
-        if let Some(known) = self.pending.get_mut(whole.as_slice()) {
-            *known = value;
-            return Ok(());
+        let change = Change { value: value.map(Slice::from), of: self.transaction };
+        match self.changes.raw_entry_mut_v1().from_key(whole.as_slice()) {
+            RawEntryMut::Occupied(mut known) => {
+                let (at, known) = (known.index(), known.get_mut());
+                let before = std::mem::replace(known, change);
+                if before.of != self.transaction {
+                    self.pending.push((at, Some(before)));
+                }
+            }
+            RawEntryMut::Vacant(free) => {
+                let key = Slice::from(&**whole);
+                if let Some(order) = self.order.get_mut() {
+                    order.insert(key.clone());
+                }
+                self.pending.push((free.index(), None));
+                free.insert(key, change);
+            }
         }
-        let key = Slice::from(&**whole);
-        if let Some(order) = self.order.get_mut() {
-            order.insert(key.clone());
-        }
-        self.pending.insert(key, value);
         Ok(())
     }
 
@@ -170,10 +203,10 @@ impl Store {
         let prefix = &self.numbered(prefix)[..];
         let mut visit = |key: &[u8], value: &[u8]| visit(bare(key), value);
         let mut order = self.order.borrow_mut();
-        let order = order.get_or_insert_with(|| self.pending.keys().chain(self.recent.keys()).cloned().collect());
+        let order = order.get_or_insert_with(|| self.changes.keys().cloned().collect());
         let range = (Bound::Included(prefix), Bound::Unbounded);
         let above = order.range::<[u8], _>(range).take_while(|key| key.starts_with(prefix));
-        let mut above = above.filter_map(|key| Some((key, self.changed(key)?))).peekable();
+        let mut above = above.filter_map(|key| Some((key, &self.changes.get(&**key)?.value))).peekable();
         for below in self.keyspace.prefix(prefix) {
             let (key, value) = below.into_inner().map_err(|e| self.disk(&e))?;
             if bare(&key).first() == Some(&0xFF) {
@@ -207,7 +240,8 @@ impl Store {
 
     /// What is pending, for the changelog: each key once, a tombstone where there is no value.
     pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.pending.iter().map(|(key, value)| (bare(key), value.as_deref()))
+        let changed = self.pending.iter().filter_map(|(at, _)| self.changes.get_index(*at));
+        changed.map(|(key, change)| (bare(key), change.value.as_deref()))
     }
 
     /// Whether anything is pending.
@@ -217,25 +251,30 @@ impl Store {
 
     /// Drops what is pending: the transaction was undone.
     pub fn discard(&mut self) {
-        self.pending.clear();
+        let mut known = self.changes.len();
+        for (at, before) in self.pending.drain(..) {
+            match (before, self.changes.get_index_mut(at)) {
+                (Some(before), Some((_, change))) => *change = before,
+                _ => known -= 1,
+            }
+        }
+        self.changes.truncate(known);
         *self.order.get_mut() = None;
     }
 
     /// Takes what is pending for committed, with the position in the changelog that it leads to. It lies in memory until
     /// [`crate::Folder::save`]; what is lost there is in the changelog behind the position that is on the disk.
     pub fn commit(&mut self, position: Position) {
-        let count = self.pending.len();
-        for (key, value) in self.pending.drain(..) {
-            self.bytes += key.len() + value.as_ref().map_or(0, |value| value.len()) + OVERHEAD;
-            if let Some(old) = self.recent.get_mut(&key) {
-                self.bytes -= key.len() + old.as_ref().map_or(0, |value| value.len()) + OVERHEAD;
-                *old = value;
-            } else {
-                self.recent.insert(key, value);
+        for (at, before) in &self.pending {
+            if let Some((key, change)) = self.changes.get_index(*at) {
+                self.bytes += change.size(key);
+                self.bytes -= before.as_ref().map_or(0, |before| before.size(key));
             }
         }
         // A transaction that was larger than usual leaves no room behind that is not used.
-        self.pending.shrink_to(2 * count);
+        self.pending.shrink_to(2 * self.pending.len());
+        self.pending.clear();
+        self.transaction += 1;
         self.position = Some(position);
     }
 
@@ -250,11 +289,18 @@ impl Store {
         Some(self.saved.map_or(i64::MAX, |saved| position.at_ms.saturating_sub(saved.at_ms)))
     }
 
-    /// Takes out what is to be written, the position with it, in no order.
+    /// Takes out what is to be written, the position with it, in no order. What is pending stays.
     pub(crate) fn take_unsaved(&mut self, into: &mut Vec<(Slice, Option<Slice>)>) {
-        into.extend(std::mem::take(&mut self.recent));
+        let changed = self.pending.iter().filter_map(|(at, _)| self.changes.get_index(*at));
+        let pending: Vec<(Slice, Change)> = changed.map(|(key, change)| (key.clone(), change.clone())).collect();
+        self.discard();
+        into.extend(self.changes.drain(..).map(|(key, change)| (key, change.value)));
+        self.changes.shrink_to(KEPT);
+        for (key, change) in pending {
+            self.pending.push((self.changes.len(), None));
+            self.changes.insert(key, change);
+        }
         self.bytes = 0;
-        *self.order.get_mut() = None;
         if let Some(position) = self.position {
             into.push((self.numbered(POSITION).into(), Some(Slice::from(write_position(position)))));
         }

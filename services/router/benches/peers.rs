@@ -280,7 +280,7 @@ impl Bench {
         let state = TempDir::new().unwrap();
         let (views, topics) = self.view(|_| JOIN.to_owned(), 1);
         let first = self.watch(&mut self.router(&views, state.path(), free_port()), &topics, KEYS);
-        println!("resident memory with {KEYS} keys of two sides: {:.0} MB", first.megabytes);
+        println!("resident memory with {KEYS} keys of two sides: {:.0} MB; {}", first.megabytes, first.told(2 * KEYS));
         let lost = TempDir::new().unwrap();
         let port = free_port();
         let began = Instant::now();
@@ -308,10 +308,15 @@ impl Bench {
     /// Runs a program until the topics have grown by so many records, and times the growth.
     fn watch(&self, command: &mut Command, topics: &[String], outputs: u64) -> Watched {
         let ends = || {
-            topics
-                .iter()
-                .map(|topic| self.admin.offsets(topic).unwrap().iter().map(|o| o.end).sum::<i64>())
-                .sum::<i64>()
+            let end = |topic: &String| {
+                // The leaders of a topic that was made a moment ago may not know of it yet.
+                let mut offsets = Vec::new();
+                wait_for(Duration::from_secs(30), "the ends of a topic", || {
+                    self.admin.offsets(topic).map(|found| offsets = found).is_ok()
+                });
+                offsets.iter().map(|o| o.end).sum::<i64>()
+            };
+            topics.iter().map(end).sum::<i64>()
         };
         let base = ends();
         let mut process = Process::spawn(command).unwrap();

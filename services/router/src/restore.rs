@@ -20,8 +20,9 @@ const CHUNK_BYTES: usize = 16 << 20;
 const HANDS: usize = 4;
 /// How often somebody is told that this goes on.
 const BEAT: Duration = Duration::from_millis(50);
-/// How long the cluster may be silent in the middle.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a changelog is waited for, and how often in a row the cluster may be silent in the middle of it.
+const SILENCE: Duration = Duration::from_millis(500);
+const PATIENCE: u32 = 60;
 /// How long a transaction in a changelog may be undecided before it is taken for one that its coordinator has forgotten.
 const HANGING: Duration = Duration::from_secs(10);
 /// A key that no state has: a record with it says nothing.
@@ -194,27 +195,33 @@ pub fn restore(
         uncommitted: false,
     };
     let mut reader = Reader::open(changelog.cluster, topic, options)?;
+    if reader.ends().get(&partition).is_some_and(|now| *now < end) {
+        return Err(Trouble::Kafka(Error::Unavailable {
+            action: format!("restore from topic {topic}"),
+            reason: "its end lies before what it was".to_owned(),
+        }));
+    }
     let mut restored = 0;
     let mut chunk: Vec<Record> = Vec::new();
     let mut bytes = 0;
-    let mut heard = Instant::now();
+    let mut silent = 0;
     loop {
-        let read = reader.next(Duration::from_millis(500))?;
+        let read = reader.next(SILENCE)?;
         let done = read == Read::CaughtUp;
         match read {
             Read::Record(record) => {
-                heard = Instant::now();
+                silent = 0;
                 bytes += record.key.as_ref().map_or(0, Vec::len) + record.value.as_ref().map_or(0, Vec::len);
                 chunk.push(record);
             }
             Read::CaughtUp => {}
-            Read::Idle if heard.elapsed() > PATIENCE => {
+            Read::Idle if silent >= PATIENCE => {
                 return Err(Trouble::Kafka(Error::Unavailable {
                     action: format!("restore from topic {topic}"),
                     reason: "it fell silent before its end".to_owned(),
                 }));
             }
-            Read::Idle => {}
+            Read::Idle => silent += 1,
         }
         let full = chunk.len() >= CHUNK || bytes >= CHUNK_BYTES;
         if (chunk.is_empty() || full) && !alive() {

@@ -14,7 +14,8 @@ pub(crate) fn sha256(salt: &str, bytes: &[u8]) -> String {
     for (pair, byte) in text.chunks_exact_mut(2).zip(hash.finalize()) {
         pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
-    String::from_utf8_lossy(&text).into_owned()
+    // Digits are always text.
+    str::from_utf8(&text).unwrap_or_default().to_owned()
 }
 
 fn digit(nibble: u8) -> u8 {

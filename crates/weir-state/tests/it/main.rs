@@ -207,9 +207,9 @@ fn much_is_saved_by_itself_and_little_after_a_while() {
     // The same keys again take no more room.
     (3..60).for_each(|next| put(&mut store, 0..900, next));
     assert_eq!(saved(), Some(1));
-    put(&mut store, 0..20_000, 60);
+    put(&mut store, 0..40_000, 60);
     assert_eq!(saved(), Some(60));
-    assert_eq!(all(&at.store("view-0").unwrap(), b"").len(), 20_000);
+    assert_eq!(all(&at.store("view-0").unwrap(), b"").len(), 40_000);
     put(&mut store, 0..1, 61);
     assert_eq!(saved(), Some(60));
     put(&mut store, 0..1, 10_060);

@@ -201,12 +201,15 @@ fn a_copy_takes_over() {
 }
 
 #[test]
-fn the_broker_stops_and_starts() {
+fn the_broker_stops_or_is_killed_and_starts() {
     under_load(|world| {
         let router = world.router("a");
-        for round in 0..rounds().div_ceil(2) {
+        for round in 0..rounds().div_ceil(2).max(2) {
             work(&router, round);
-            world.cluster.stop();
+            match round % 2 {
+                0 => world.cluster.stop(),
+                _ => world.cluster.kill(),
+            }
             world.cluster.restart();
             router.wait_ready();
         }

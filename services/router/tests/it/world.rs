@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -323,14 +323,12 @@ impl World {
     #[track_caller]
     fn check_stage(&self, view: &str, stage: &Stage) -> usize {
         // The answer to a commit comes before its markers are written, and that of the positions may be there first.
-        let until = Instant::now() + LONG;
-        let (mut oracle, mut written) = loop {
-            let (oracle, written) = (self.oracle(stage), self.datums(&stage.output.topic, stage.suffix.is_none()));
-            let records = |logs: &[Vec<Made>]| logs.iter().map(Vec::len).sum::<usize>();
-            if records(&written) >= records(&oracle) || Instant::now() > until {
-                break (oracle, written);
-            }
-        };
+        let topic = &stage.output.topic;
+        wait_for(LONG, "what was committed to be visible", || {
+            let ends = (0..PARTITIONS).map(|partition| self.admin.stable_end(topic, partition));
+            ends.into_iter().all(|ends| ends.is_ok_and(|(stable, end)| stable == end))
+        });
+        let (mut oracle, mut written) = (self.oracle(stage), self.datums(topic, stage.suffix.is_none()));
         if stage.rekeyed {
             // Records of several partitions meet in one, in any order but that of each: all of them, whatever the order.
             for all in [&mut oracle, &mut written] {
