@@ -136,6 +136,15 @@ impl Reader {
         }
     }
 
+    /// The items of a list; none where it is not there.
+    fn items<'n>(&mut self, node: &'n Node, key: &str) -> &'n [Node] {
+        let Some(found) = node.get(key) else { return &[] };
+        if !matches!(found.value, Value::List(_)) {
+            self.error(found.place, "view-type", format!("`{key}` is a list, found {}", found.kind()));
+        }
+        found.items()
+    }
+
     fn choice<T: Copy>(&mut self, node: &Node, key: &str, all: &[(&str, T)], default: T) -> T {
         let Some(text) = self.text(node, key, false) else { return default };
         match all.iter().find(|(name, _)| *name == text) {
@@ -164,7 +173,6 @@ fn view(reader: &mut Reader, node: &Node, text: &str) -> Option<ViewFile> {
     reader.keys(
         node,
         &[
-            "kind",
             "id",
             "version",
             "team",
@@ -200,9 +208,14 @@ fn view(reader: &mut Reader, node: &Node, text: &str) -> Option<ViewFile> {
         reader.keys(masks, &["salt"]);
         salt = reader.text(masks, "salt", false).unwrap_or_default();
     }
-    let allow: BTreeSet<String> =
-        node.get("allow").map_or(&[][..], Node::items).iter().filter_map(Node::render).collect();
-    let tests = node.get("tests").map_or(&[][..], Node::items).iter().map(|test| read_test(reader, test)).collect();
+    let mut allow = BTreeSet::new();
+    for name in reader.items(node, "allow") {
+        match name.render() {
+            Some(name) => drop(allow.insert(name)),
+            None => reader.error(name.place, "view-type", format!("`allow` names fields, found {}", name.kind())),
+        }
+    }
+    let tests = reader.items(node, "tests").iter().map(|test| read_test(reader, test)).collect();
     let place = node.get("sql")?.place;
     // The lines of a literal block are the lines of the query; any other text is folded.
     let line = text.lines().nth(place.line.saturating_sub(1) as usize).unwrap_or_default();
@@ -237,7 +250,7 @@ fn read_test(reader: &mut Reader, node: &Node) -> Test {
     reader.keys(node, &["name", "given", "expect", "faults"]);
     let name = reader.text(node, "name", true).unwrap_or_default();
     let mut given = Vec::new();
-    for record in node.get("given").map_or(&[][..], Node::items) {
+    for record in reader.items(node, "given") {
         reader.keys(record, &["from", "key", "value", "time"]);
         given.push(Given {
             from: reader.text(record, "from", true).unwrap_or_default(),
@@ -247,14 +260,22 @@ fn read_test(reader: &mut Reader, node: &Node) -> Test {
         });
     }
     let mut expect = Vec::new();
-    for record in node.get("expect").map_or(&[][..], Node::items) {
+    for record in reader.items(node, "expect") {
         reader.keys(record, &["key", "value"]);
         expect.push((
             reader.text(record, "key", false),
             record.get("value").map_or(serde_json::Value::Null, Node::to_json),
         ));
     }
-    let faults = node.get("faults").and_then(Node::as_int).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    let faults = node.get("faults").map_or(Some(0), |found| usize::try_from(found.as_int()?).ok());
+    let faults = faults.unwrap_or_else(|| {
+        reader.error(
+            node.get("faults").map_or(node.place, |n| n.place),
+            "view-type",
+            "`faults` is a number of records",
+        );
+        0
+    });
     Test { name, place: node.place, given, expect, faults }
 }
 

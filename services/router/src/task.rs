@@ -55,7 +55,7 @@ pub enum Trouble {
     /// The cluster is away, or refuses.
     #[error(transparent)]
     Kafka(#[from] weir_kafka::Error),
-    /// The local state cannot be read or written.
+    /// The local state is not as it must be.
     #[error("{0}")]
     State(String),
     /// It would not help to try again.
@@ -65,7 +65,12 @@ pub enum Trouble {
 
 impl From<weir_state::Error> for Trouble {
     fn from(error: weir_state::Error) -> Trouble {
-        Trouble::State(error.to_string())
+        match error {
+            // Nothing is accepted any more once a write has failed, also when there is room again, and to join the group over and over
+            // would only take partitions from those that can work.
+            weir_state::Error::Disk(..) => Trouble::Fatal(error.to_string()),
+            other => Trouble::State(other.to_string()),
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use weir_avro::FieldPath;
 use weir_expr::sql::{Binary, Expr, Kind};
 
+use super::moved::meets;
 use super::{Planned, Planner, fail};
 use crate::sql::{How, Within};
 
@@ -116,6 +118,20 @@ impl Planner<'_> {
         }
         if self.sources[0].1.text_key != relation.text_key {
             return fail(on.at, "one side has its key as text, the other as Avro; they never meet");
+        }
+        let first = &self.sources[0].1;
+        for (a, b) in first.key.iter().zip(&relation.key) {
+            let part = |of: usize, path: &String| self.at(of, &FieldPath::parse(path)).ty;
+            let (left, own) = (part(0, a), part(right, b));
+            if !meets(&left, &own) {
+                return fail(
+                    on.at,
+                    format!(
+                        "{a} of {0} is {left} and {b} of {1} is {own}: as keys they never meet; CAST one of them in a view of its own and join that",
+                        first.name, relation.name
+                    ),
+                );
+            }
         }
         Ok(())
     }

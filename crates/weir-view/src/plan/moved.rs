@@ -194,9 +194,13 @@ impl<'p> Planner<'p> {
     }
 
     fn column(&self, of: usize, names: &[Box<str>]) -> Column {
+        self.at(of, &names.iter().fold(weir_avro::FieldPath::root(), |path, name| path.join(name)))
+    }
+
+    /// The field of a relation at a path.
+    pub(super) fn at(&self, of: usize, path: &weir_avro::FieldPath) -> Column {
         let schema = &self.sources[of].1.schema;
-        let path = names.iter().fold(weir_avro::FieldPath::root(), |path, name| path.join(name));
-        schema.find(&path).map_or(Column::new(SqlType::Null, true), |node| Column::of(schema, node))
+        schema.find(path).map_or(Column::new(SqlType::Null, true), |node| Column::of(schema, node))
     }
 
     /// A stream and tables: for each table the fields of sources before it that are its key.
@@ -397,7 +401,7 @@ fn fields(e: &Expr, source: &Source, found: &mut BTreeSet<String>) -> Planned<()
 }
 
 /// Whether equal values of two types have one text.
-fn meets(a: &SqlType, b: &SqlType) -> bool {
+pub(super) fn meets(a: &SqlType, b: &SqlType) -> bool {
     let integer = |ty: &SqlType| matches!(ty, SqlType::Int | SqlType::BigInt);
     a == b || (integer(a) && integer(b))
 }

@@ -277,10 +277,16 @@ impl Planner<'_> {
     fn together(&self) -> Planned<String> {
         let (inputs, _) = self.inputs();
         let partitions: BTreeSet<_> = inputs.iter().filter_map(|r| r.partitions).collect();
-        Ok(match (self.sources.len() > 1, partitions.len()) {
-            (false, _) => "one input".to_owned(),
-            (true, 0) => "unknown: no contract says how many partitions its topic has".to_owned(),
-            (true, 1) => format!("yes: {} partitions, murmur2 of the same text key", partitions.first().unwrap_or(&0)),
+        let untold = inputs.iter().find(|r| r.partitions.is_none());
+        let form = if inputs.iter().all(|r| r.text_key) { "text" } else { "Avro" };
+        Ok(match (self.sources.len() > 1, partitions.len(), untold) {
+            (false, _, _) => "one input".to_owned(),
+            (true, 0 | 1, Some(untold)) => {
+                format!("unknown: no contract says how many partitions the topic of {} has", untold.name)
+            }
+            (true, 1, None) => {
+                format!("yes: {} partitions, murmur2 of the same {form} key", partitions.first().unwrap_or(&0))
+            }
             _ => {
                 return fail(
                     self.query.joins[0].with.at,

@@ -50,8 +50,10 @@ pub(super) fn union(query: &Query, options: &Options, relations: &[Arc<Relation>
                 format!("the inputs have {a} and {b} partitions; give them the same number in their contracts"),
             );
         }
-        (Some(count), _) => format!("yes: {count} partitions, murmur2 of the same key"),
-        (None, _) => "unknown: no contract says how many partitions its topic has".to_owned(),
+        (Some(count), _) if all.iter().all(|(plan, _)| plan.inputs[0].partitions.is_some()) => {
+            format!("yes: {count} partitions, murmur2 of the same key")
+        }
+        _ => "unknown: not every contract says how many partitions its topic has".to_owned(),
     };
     let count = all.len();
     let mut all = all.into_iter();

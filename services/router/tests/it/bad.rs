@@ -249,6 +249,35 @@ fn a_wait_for_the_registry_is_over_also_where_no_record_is_wanted() {
     world.check("shop.large_orders");
 }
 
+/// A disk that takes nothing any more: here the folder is gone under the router.
+#[test]
+fn a_router_whose_state_cannot_be_written_ends_and_says_so() {
+    const BY_ORDER: &str = "\
+id: shop.by_order
+version: 1.0.0
+team: shop
+sql: |
+  SELECT order_id, COUNT(*) AS times FROM shop.orders GROUP BY order_id
+";
+    let Some(mut world) = World::start() else { return };
+    world.apply(&[BY_ORDER]);
+    let mut router = world.router("a");
+    fill(&world, ORDERS, &orders(0..100));
+    world.caught_up();
+    std::fs::remove_dir_all(world.state.path().join("a")).unwrap();
+    // It is written at the latest with the first commit after ten seconds, and in tables of its own where it is much.
+    let mut sent = 100;
+    wait_for(LONG, "the router to end", || {
+        fill(&world, ORDERS, &orders(sent..sent + 2_000));
+        sent += 2_000;
+        router.process.exited().is_some()
+    });
+    assert_eq!(router.process.exited().and_then(|status| status.code()), Some(70));
+    let _router = world.router("a");
+    world.caught_up();
+    world.check("shop.by_order");
+}
+
 #[test]
 fn two_routers_of_one_name_do_not_fight_for_ever() {
     let Some(mut world) = World::start() else { return };
