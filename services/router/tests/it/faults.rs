@@ -114,6 +114,7 @@ fn work(router: &Router, round: u32) {
 #[test]
 fn a_router_is_killed_again_and_again() {
     under_load(|world| {
+        world.workers = 2;
         for round in 0..rounds() {
             let mut router = world.router("a");
             work(&router, round);

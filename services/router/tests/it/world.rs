@@ -38,6 +38,8 @@ pub struct World {
     pub purge: bool,
     /// Whether routers keep copies of the state of others.
     pub standby: bool,
+    /// How many workers a router has.
+    pub workers: u32,
 }
 
 fn fixture(name: &str) -> String {
@@ -87,6 +89,7 @@ impl World {
             state: TempDir::new().unwrap(),
             purge: false,
             standby: false,
+            workers: 1,
         };
         world.topic(ORDERS, "delete");
         // Not compacted either: what a join has seen must still be there when the same is done again.
@@ -222,7 +225,8 @@ impl World {
         command.args(["--registry", &format!("http://127.0.0.1:{}", self.registry_port)]);
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--instance", instance]);
         command.arg("--state").arg(state);
-        command.args(["--session-timeout-ms", "2000", "--log", "warn", "--workers", "1"]);
+        command.args(["--session-timeout-ms", "2000", "--log", "warn"]);
+        command.args(["--workers", &self.workers.to_string()]);
         // What lies between stages is looked at, unless a test is about its going.
         if self.standby {
             command.arg("--standby");
@@ -323,11 +327,15 @@ impl World {
     #[track_caller]
     fn check_stage(&self, view: &str, stage: &Stage) -> usize {
         // The answer to a commit comes before its markers are written, and that of the positions may be there first.
+        // A transaction that hangs would never let it be seen.
         let topic = &stage.output.topic;
-        wait_for(LONG, "what was committed to be visible", || {
-            let ends = (0..PARTITIONS).map(|partition| self.admin.stable_end(topic, partition));
-            ends.into_iter().all(|ends| ends.is_ok_and(|(stable, end)| stable == end))
-        });
+        let quarantine = format!("{}.quarantine", self.plans[view].output.topic);
+        for topic in [topic, &format!("{topic}.changelog"), &quarantine] {
+            wait_for(LONG, &format!("every transaction in {topic} to be decided"), || {
+                let mut ends = (0..PARTITIONS).map(|partition| self.admin.stable_end(topic, partition));
+                ends.all(|ends| ends.is_ok_and(|(stable, end)| stable == end))
+            });
+        }
         let (mut oracle, mut written) = (self.oracle(stage), self.datums(topic, stage.suffix.is_none()));
         if stage.rekeyed {
             // Records of several partitions meet in one, in any order but that of each: all of them, whatever the order.

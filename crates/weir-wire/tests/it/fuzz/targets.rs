@@ -184,6 +184,8 @@ impl Target {
             Target::Records => {
                 let batch = Batch::split(&mut input.clone()).unwrap().unwrap();
                 let records = Records::read(&batch, LIMIT).unwrap();
+                let used = Records::read_in(&batch, LIMIT, &mut vec![0xA5; LIMIT]).unwrap();
+                assert!(records.iter().eq(used.iter()), "{records:?} {used:?}");
                 let mut builder = BatchBuilder::retaining(batch.header(), batch.codec().unwrap(), None);
                 for record in &records {
                     builder.retain(&record.unwrap()).unwrap();
@@ -196,6 +198,9 @@ impl Target {
             }
             Target::Codec(codec) => {
                 let out = codec.decompress(input, LIMIT).unwrap();
+                for used in [1, LIMIT / 3, 2 * LIMIT] {
+                    assert_eq!(codec.decompress_in(input, LIMIT, vec![0xA5; used]).as_ref(), Ok(&out));
+                }
                 let mut compressed = Vec::new();
                 codec.compress(&out, &mut compressed).unwrap();
                 assert_eq!(codec.decompress(&compressed, LIMIT), Ok(out));
