@@ -325,6 +325,9 @@ fn renewal(lifetime_ms: i64, now: Instant) -> Option<Instant> {
     now.checked_add(lifetime.mul_f64(0.85).max(Duration::from_millis(1_100)))
 }
 
+/// The first version of TxnOffsetCommit that says of which generation of the group the offsets are (KIP-447).
+const GENERATIONS: i16 = 3;
+
 impl Versions {
     /// The versions of a request that are offered.
     pub(super) fn range(&self, key: ApiKey) -> Option<(i16, i16)> {
@@ -339,6 +342,15 @@ impl Versions {
         }
         let response = ApiVersionsResponse::read(reader, version).map_err(|error| error.to_string())?;
         response.error_code.ok().map_err(|code| format!("versions: {code}"))?;
+        if let Some(offered) = response.api_keys.iter().find(|api| api.api_key == ApiKey::TxnOffsetCommit.number())
+            && offered.max_version < GENERATIONS
+        {
+            return Err(format!(
+                "the broker is older than Kafka 2.5: it offers {} up to version {}, and version {GENERATIONS} is needed; use --lane rdkafka",
+                ApiKey::TxnOffsetCommit,
+                offered.max_version
+            ));
+        }
         let transactions = response.finalized_features.iter().find(|feature| &*feature.name == "transaction.version");
         Ok(Some(Versions {
             ranges: response.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect(),

@@ -38,6 +38,8 @@ struct Server {
     /// Whether it hangs up after the first bytes.
     hangs_up: bool,
     lifetime: i64,
+    /// The last version of TxnOffsetCommit that it offers.
+    offsets: i16,
 }
 
 fn tls(identity: &Identity, clients: Option<&Authority>) -> Arc<ServerConfig> {
@@ -116,8 +118,14 @@ fn talk(mut stream: impl Read + Write, server: &Server, tell: &Sender<Seen>) -> 
         match ApiKey::try_from(header.api_key) {
             Ok(ApiKey::ApiVersions) => {
                 let keys = [ApiKey::SaslHandshake, ApiKey::SaslAuthenticate, ApiKey::Metadata];
-                let keys = keys.map(|key| ApiVersion { api_key: key.number(), min_version: 0, max_version: 2 });
-                let answer = ApiVersionsResponse { api_keys: keys.to_vec(), ..Default::default() };
+                let mut keys =
+                    keys.map(|key| ApiVersion { api_key: key.number(), min_version: 0, max_version: 2 }).to_vec();
+                keys.push(ApiVersion {
+                    api_key: ApiKey::TxnOffsetCommit.number(),
+                    min_version: 0,
+                    max_version: server.offsets,
+                });
+                let answer = ApiVersionsResponse { api_keys: keys, ..Default::default() };
                 say(&mut stream, &answer, version, correlation)?;
             }
             Ok(ApiKey::SaslHandshake) => {
@@ -178,7 +186,8 @@ fn a_broker_is_trusted_for_its_certificate_and_its_name() {
     let (authority, other) = (Authority::new("one"), Authority::new("other"));
     let (ca, other_ca) = (authority.pem(), other.pem());
     let check = |identity: Identity, properties: Properties<'_>, expect: Result<(), &str>| {
-        let (address, _told) = serve(Server { tls: Some(tls(&identity, None)), hangs_up: false, lifetime: 0 });
+        let (address, _told) =
+            serve(Server { tls: Some(tls(&identity, None)), hangs_up: false, lifetime: 0, offsets: 5 });
         let properties = [&[("security.protocol", "ssl")], properties].concat();
         match (connect(&mut net(address, &properties)), expect) {
             (Ok(_), Ok(())) => {}
@@ -199,11 +208,27 @@ fn a_broker_is_trusted_for_its_certificate_and_its_name() {
     check(other.issue_expired("other.example"), &[no_look], Ok(()));
 }
 
+/// What a broker before Kafka 2.5 would make of the offsets of a transaction, fences no zombie.
+#[test]
+fn a_broker_that_is_too_old_is_told_of() {
+    for (offsets, fits) in [(5, true), (3, true), (2, false)] {
+        let (address, _told) = serve(Server { tls: None, hangs_up: false, lifetime: 0, offsets });
+        match connect(&mut net(address, &[])) {
+            Ok(_) => assert!(fits, "{offsets}"),
+            Err(error) => assert!(!fits && error.contains("--lane rdkafka"), "{offsets}: {error}"),
+        }
+    }
+}
+
 #[test]
 fn a_client_certificate_that_has_changed_is_read_again() {
     let (authority, folder) = (Authority::new("one"), tempfile::tempdir().unwrap());
-    let broker =
-        Server { tls: Some(tls(&authority.issue("127.0.0.1"), Some(&authority))), hangs_up: false, lifetime: 0 };
+    let broker = Server {
+        tls: Some(tls(&authority.issue("127.0.0.1"), Some(&authority))),
+        hangs_up: false,
+        lifetime: 0,
+        offsets: 5,
+    };
     let (address, told) = serve(broker);
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (certificate, key, ca) = (path("client.pem"), path("client.key"), path("ca.pem"));
@@ -242,8 +267,12 @@ fn a_client_certificate_that_has_changed_is_read_again() {
     std::fs::write(&key, "no key").unwrap();
     assert_eq!(again(Role::Fetch), Seen::Client(Some(second)));
     // Nobody comes in without one.
-    let (address, _told) =
-        serve(Server { tls: Some(tls(&authority.issue("127.0.0.1"), Some(&authority))), hangs_up: false, lifetime: 0 });
+    let (address, _told) = serve(Server {
+        tls: Some(tls(&authority.issue("127.0.0.1"), Some(&authority))),
+        hangs_up: false,
+        lifetime: 0,
+        offsets: 5,
+    });
     let refused = connect(&mut self::net(address, &properties[..2])).unwrap_err();
     assert!(refused.contains("CertificateRequired"), "{refused}");
 }
@@ -276,9 +305,9 @@ fn an_encrypted_key_is_opened_with_its_password() {
 fn two_that_speak_differently_are_told_so() {
     let authority = Authority::new("one");
     let identity = authority.issue("127.0.0.1");
-    let (secure, _told) = serve(Server { tls: Some(tls(&identity, None)), hangs_up: false, lifetime: 0 });
-    let (open, _told) = serve(Server { tls: None, hangs_up: false, lifetime: 0 });
-    let (short, _told) = serve(Server { tls: None, hangs_up: true, lifetime: 0 });
+    let (secure, _told) = serve(Server { tls: Some(tls(&identity, None)), hangs_up: false, lifetime: 0, offsets: 5 });
+    let (open, _told) = serve(Server { tls: None, hangs_up: false, lifetime: 0, offsets: 5 });
+    let (short, _told) = serve(Server { tls: None, hangs_up: true, lifetime: 0, offsets: 5 });
     let ssl = [("security.protocol", "ssl"), ("enable.ssl.certificate.verification", "false")];
     for (address, properties, expect) in [
         (secure, &[][..], "the listener speaks TLS"),
@@ -293,7 +322,7 @@ fn two_that_speak_differently_are_told_so() {
 
 #[test]
 fn a_wrong_password_is_told_and_not_tried_at_once() {
-    let (address, _told) = serve(Server { tls: None, hangs_up: false, lifetime: 0 });
+    let (address, _told) = serve(Server { tls: None, hangs_up: false, lifetime: 0, offsets: 5 });
     let check = |mechanism: &str, password: &str, expect: Result<(), &str>| {
         let properties = [
             ("security.protocol", "sasl_plaintext"),
@@ -318,7 +347,7 @@ fn a_wrong_password_is_told_and_not_tried_at_once() {
 
 #[test]
 fn a_session_is_renewed_before_its_end_and_behind_what_was_asked() {
-    let (address, told) = serve(Server { tls: None, hangs_up: false, lifetime: 1_500 });
+    let (address, told) = serve(Server { tls: None, hangs_up: false, lifetime: 1_500, offsets: 5 });
     let properties = [
         ("security.protocol", "sasl_plaintext"),
         ("sasl.mechanism", "PLAIN"),
