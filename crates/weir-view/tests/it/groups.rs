@@ -15,14 +15,19 @@ fn row(group: &str, key: Json, values: &[Option<i64>]) -> Json {
     let top: Vec<i64> = best.iter().take(2).copied().collect();
     best.dedup();
     let mean = (!v.is_empty()).then(|| v.iter().sum::<i64>() as f64 / v.len() as f64);
+    // To four digits: what was added and taken off again leaves the last ones.
+    let deviation = mean.filter(|_| v.len() > 1).map(|mean| {
+        let squares: f64 = v.iter().map(|v| (*v as f64 - mean).powi(2)).sum();
+        ((squares / (v.len() - 1) as f64).sqrt() * 10_000.0).round() / 10_000.0
+    });
     json!({
-        group: key, "c": values.len(), "d": v.len(), "s": (!v.is_empty()).then(|| v.iter().sum::<i64>()), "m": mean,
+        group: key, "sd": deviation, "c": values.len(), "d": v.len(), "s": (!v.is_empty()).then(|| v.iter().sum::<i64>()), "m": mean,
         "lo": v.iter().min(), "hi": v.iter().max(), "u": best.len(), "t": top, "l": v,
     })
 }
 
 const AGGREGATES: &str = "COUNT(*) AS c, COUNT(v) AS d, SUM(v) AS s, AVG(v) AS m, MIN(v) AS lo, MAX(v) AS hi,
-    COUNT(DISTINCT v) AS u, TOPK(v, 2) AS t, COLLECT_LIST(v) AS l";
+    ROUND(STDDEV(v), 4) AS sd, COUNT(DISTINCT v) AS u, TOPK(v, 2) AS t, COLLECT_LIST(v) AS l";
 
 /// A field of each side of a join.
 type Pair = (Option<i64>, Option<i64>);

@@ -284,7 +284,7 @@ proptest! {
     #[test]
     fn aggregates_are_those_of_all_rows(history in history(1)) {
         let sql = "SELECT k, COUNT(*) AS c, COUNT(v) AS d, SUM(v) AS s, MIN(v) AS lo, MAX(v) AS hi, COUNT(DISTINCT v) AS u,
-                   AVG(n) AS m, LATEST_BY_OFFSET(v) AS last, EARLIEST_BY_OFFSET(v) AS first, COLLECT_LIST(n) AS l, TOPK(v, 2) AS t
+                   AVG(n) AS m, LATEST_BY_OFFSET(v) AS last, EARLIEST_BY_OFFSET(v) AS first, COLLECT_LIST(n) AS l, COLLECT_SET(v) AS e, TOPK(v, 2) AS t
                    FROM a WHERE n < 2 GROUP BY k HAVING COUNT(*) > 1";
         let plan = planned(sql, &[relation("a", false)]);
         let mut expect = settled(&history, |h, key| {
@@ -294,12 +294,15 @@ proptest! {
             sorted.sort_by(|a, b| b.cmp(a));
             let top: Vec<_> = sorted.iter().take(2).copied().collect();
             sorted.dedup();
+            // A set is in the order of its values as Avro writes them: 0, -1, 1, -2, ...
+            let mut each = sorted.clone();
+            each.sort_by_key(|v| v << 1 ^ v >> 63);
             let n: Vec<i32> = rows.iter().map(|(_, n)| *n).collect();
             (rows.len() > 1).then(|| json!({
                 "k": format!("k{key}"), "c": rows.len(), "d": v.len(), "s": (!v.is_empty()).then(|| v.iter().sum::<i64>()),
                 "lo": v.iter().min(), "hi": v.iter().max(), "u": sorted.len(),
                 "m": f64::from(n.iter().sum::<i32>()) / n.len() as f64,
-                "last": v.last(), "first": v.first(), "l": n, "t": top,
+                "last": v.last(), "first": v.first(), "l": n, "e": each, "t": top,
             }))
         });
         for (event, expect) in history.iter().zip(&mut expect) {
