@@ -1,5 +1,6 @@
 //! Brings a local store up to the end of its changelog.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
@@ -10,8 +11,10 @@ use weir_kafka::{
     Admin, ClusterConfig, Error, Outgoing, Read, ReadOptions, Reader, Record, Start, TransactionalWriter, Until,
 };
 use weir_state::{Entry, Folder, Position, Store};
+use weir_view::Stage;
 
 use crate::task::Trouble;
+use crate::views::View;
 
 /// Entries of a changelog written to the store at once, and bytes of them.
 const CHUNK: usize = 250_000;
@@ -60,13 +63,71 @@ pub struct Behind {
     pub topic: String,
     /// The partition of it.
     pub partition: i32,
+    /// What else the task writes, with the partition; none where it is any.
+    pub written: Vec<(String, Option<i32>)>,
     /// How many entries that took.
     pub restored: u64,
 }
 
+/// What a task of a stage writes besides its changelog.
+pub fn written(view: &View, stage: &Stage, partition: i32) -> Vec<(String, Option<i32>)> {
+    let output = (stage.output.topic.clone(), (!stage.rekeyed).then_some(partition));
+    let aside = [Some(view.quarantine()), view.late()].into_iter().flatten();
+    aside.map(|topic| (topic, Some(partition))).chain([output]).collect()
+}
+
+/// Ends a transaction of our own that hangs in a partition: a broker that stopped in the middle of it can leave one that its coordinator
+/// knows nothing of, and behind which nobody sees anything.
+fn abort(
+    writer: &mut TransactionalWriter,
+    (topic, partition): (&str, i32),
+    (stable, end): (i64, i64),
+) -> Result<(), Trouble> {
+    tracing::warn!(topic, partition, stable, end, "a transaction hangs, it is aborted");
+    writer.end_hanging(&Outgoing { topic, partition: Some(partition), key: Some(NOBODYS), ..Outgoing::default() })?;
+    Ok(())
+}
+
+/// Looks at what tasks write: where nothing is decided for long, a transaction of our own is ended. Others may write there too, and
+/// where they go on, nothing hangs.
+fn look(
+    admin: &Admin,
+    stores: &[Behind],
+    writer: &mut TransactionalWriter,
+    alive: &dyn Fn() -> bool,
+) -> Result<(), Trouble> {
+    let mut places = BTreeSet::new();
+    for (topic, partition) in stores.iter().flat_map(|store| &store.written) {
+        match partition {
+            Some(partition) => drop(places.insert((topic.as_str(), *partition))),
+            None => {
+                places.extend((0..admin.partitions(topic)?.unwrap_or(0)).map(|partition| (topic.as_str(), partition)))
+            }
+        }
+    }
+    let began = Instant::now();
+    for (topic, partition) in places {
+        let (first, _) = admin.stable_end(topic, partition)?;
+        loop {
+            let (stable, end) = admin.stable_end(topic, partition)?;
+            if stable == end || stable != first {
+                break;
+            }
+            if !alive() {
+                return Err(Trouble::State("stopping".to_owned()));
+            }
+            if began.elapsed() >= HANGING {
+                abort(writer, (topic, partition), (stable, end))?;
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    Ok(())
+}
+
 /// The ends of the changelogs of stores, once every transaction in them is decided. The answer to a commit comes before its markers are
-/// written, so what the owner before has committed may not be visible yet; what it left open is aborted in time. One of our own that hangs
-/// is ended here: a broker that stopped in the middle of it can leave one that its coordinator knows nothing of.
+/// written, so what the owner before has committed may not be visible yet; what it left open is aborted in time.
 fn decided(
     admin: &Admin,
     stores: &[Behind],
@@ -85,13 +146,7 @@ fn decided(
                 return Err(Trouble::State("stopping".to_owned()));
             }
             if since.elapsed() >= HANGING {
-                tracing::warn!(topic, partition, stable, end, "a transaction hangs in the changelog, it is aborted");
-                writer.end_hanging(&Outgoing {
-                    topic,
-                    partition: Some(*partition),
-                    key: Some(NOBODYS),
-                    ..Outgoing::default()
-                })?;
+                abort(writer, (topic, *partition), (stable, end))?;
                 since = Instant::now();
             }
             thread::sleep(Duration::from_millis(10));
@@ -114,6 +169,7 @@ pub fn restore_all(
     alive: &dyn Fn() -> bool,
 ) -> Result<(), Trouble> {
     let ends = decided(admin, stores, writer, alive)?;
+    look(admin, stores, writer, alive)?;
     let hands = stores.len().min(HANDS);
     let (left, going) = (Mutex::new(stores.iter_mut().zip(ends)), AtomicBool::new(true));
     let (done, doing) = channel();
@@ -121,7 +177,7 @@ pub fn restore_all(
         let goes = || going.load(Ordering::Relaxed);
         loop {
             let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((Behind { store, topic, partition, restored }, end)) = next else { return Ok(()) };
+            let Some((Behind { store, topic, partition, restored, .. }, end)) = next else { return Ok(()) };
             let changelog = Changelog { admin, cluster, topic, partition: *partition };
             *restored = restore(&changelog, folder, store, Upto::Decided(end), &goes)?;
         }

@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::incomings::{Incomings, Reading};
 use crate::owned::Owned;
 use crate::parts::{Part, runnable};
-use crate::restore::{Behind, restore_all};
+use crate::restore::{Behind, restore_all, written};
 use crate::task::{Step, Trouble, Working, changelog, now_ms};
 use crate::views::{View, Views};
 
@@ -372,13 +372,14 @@ impl<'m> Session<'_, 'm> {
         tracing::info!(worker = self.worker, partitions = list.len(), tasks = wanted.len(), "partitions assigned");
         self.unfit.clear();
         let mut behind = Vec::new();
-        for (_, _, stage, partition) in &wanted {
+        for (view, _, stage, partition) in &wanted {
             let topic = changelog(stage);
             let name = format!("{}.{topic}-{partition}", self.cluster);
             self.shared.owned.take(&name);
             let store = self.shared.folder.store(&name)?;
             self.stores.push(name);
-            behind.push(Behind { store, topic, partition: *partition, restored: 0 });
+            let written = written(view, stage, *partition);
+            behind.push(Behind { store, topic, partition: *partition, written, restored: 0 });
         }
         self.shared.board.set_waits(self.worker, Some("state is being restored".to_owned()));
         let alive = || {

@@ -346,7 +346,7 @@ impl Versions {
             && offered.max_version < GENERATIONS
         {
             return Err(format!(
-                "the broker is older than Kafka 2.5: it offers {} up to version {}, and version {GENERATIONS} is needed; use --lane rdkafka",
+                "the broker is older than Kafka 2.5: it offers {} up to version {}, and version {GENERATIONS} is needed; use the other lane",
                 ApiKey::TxnOffsetCommit,
                 offered.max_version
             ));

@@ -215,7 +215,7 @@ fn a_broker_that_is_too_old_is_told_of() {
         let (address, _told) = serve(Server { tls: None, hangs_up: false, lifetime: 0, offsets });
         match connect(&mut net(address, &[])) {
             Ok(_) => assert!(fits, "{offsets}"),
-            Err(error) => assert!(!fits && error.contains("--lane rdkafka"), "{offsets}: {error}"),
+            Err(error) => assert!(!fits && error.contains("older than Kafka 2.5"), "{offsets}: {error}"),
         }
     }
 }
