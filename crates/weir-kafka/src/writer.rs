@@ -474,19 +474,6 @@ impl TransactionalWriter {
         aborted
     }
 
-    /// Writes a record in a transaction of its own, and aborts it. Its marker also ends what an earlier transaction of this id has left
-    /// open in that partition, if the coordinator no longer knows of it (a hanging transaction, KIP-664).
-    ///
-    /// # Errors
-    /// As of [`TransactionalWriter::begin`], [`TransactionalWriter::send`] and [`TransactionalWriter::abort`].
-    pub fn end_hanging(&mut self, record: &Outgoing<'_>) -> Result<(), TransactionError> {
-        self.begin()?;
-        self.send(record)?;
-        // What is not sent yet would be dropped by the abort.
-        drain(&self.producer, Instant::now() + self.timeout);
-        self.abort()
-    }
-
     fn judge(&self, step: &'static str, error: &KafkaError) -> TransactionError {
         let mut failed = TransactionError::of(step, error);
         if self.is_fenced() {

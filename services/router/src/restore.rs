@@ -1,20 +1,15 @@
 //! Brings a local store up to the end of its changelog.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use weir_kafka::{
-    Admin, ClusterConfig, Error, Outgoing, Read, ReadOptions, Reader, Record, Start, TransactionalWriter, Until,
-};
+use weir_kafka::{Admin, ClusterConfig, Error, Read, ReadOptions, Reader, Record, Start, Until};
 use weir_state::{Entry, Folder, Position, Store};
-use weir_view::Stage;
 
 use crate::task::Trouble;
-use crate::views::View;
 
 /// Entries of a changelog written to the store at once, and bytes of them.
 const CHUNK: usize = 250_000;
@@ -26,10 +21,8 @@ const BEAT: Duration = Duration::from_millis(50);
 /// How long a changelog is waited for, and how often in a row the cluster may be silent in the middle of it.
 const SILENCE: Duration = Duration::from_millis(500);
 const PATIENCE: u32 = 60;
-/// How long a transaction in a changelog may be undecided before it is taken for one that its coordinator has forgotten.
+/// How long a transaction in a changelog may be undecided before somebody is told.
 const HANGING: Duration = Duration::from_secs(10);
-/// A key that no state has: a record with it says nothing.
-const NOBODYS: &[u8] = &[0, 0];
 /// How old a copy may be. `weir apply` has changelogs keep tombstones for 7 days; what was deleted longer ago than that
 /// is no longer said, and an older copy would keep it for ever.
 pub const TOMBSTONES: Duration = Duration::from_hours(6 * 24);
@@ -63,80 +56,23 @@ pub struct Behind {
     pub topic: String,
     /// The partition of it.
     pub partition: i32,
-    /// What else the task writes, with the partition; none where it is any.
-    pub written: Vec<(String, Option<i32>)>,
     /// How many entries that took.
     pub restored: u64,
 }
 
-/// What a task of a stage writes besides its changelog.
-pub fn written(view: &View, stage: &Stage, partition: i32) -> Vec<(String, Option<i32>)> {
-    let output = (stage.output.topic.clone(), (!stage.rekeyed).then_some(partition));
-    let aside = [Some(view.quarantine()), view.late()].into_iter().flatten();
-    aside.map(|topic| (topic, Some(partition))).chain([output]).collect()
-}
-
-/// Ends a transaction of our own that hangs in a partition: a broker that stopped in the middle of it can leave one that its coordinator
-/// knows nothing of, and behind which nobody sees anything.
-fn abort(
-    writer: &mut TransactionalWriter,
-    (topic, partition): (&str, i32),
-    (stable, end): (i64, i64),
-) -> Result<(), Trouble> {
-    tracing::warn!(topic, partition, stable, end, "a transaction hangs, it is aborted");
-    writer.end_hanging(&Outgoing { topic, partition: Some(partition), key: Some(NOBODYS), ..Outgoing::default() })?;
-    Ok(())
-}
-
-/// Looks at what tasks write: where nothing is decided for long, a transaction of our own is ended. Others may write there too, and
-/// where they go on, nothing hangs.
-fn look(
-    admin: &Admin,
-    stores: &[Behind],
-    writer: &mut TransactionalWriter,
-    alive: &dyn Fn() -> bool,
-) -> Result<(), Trouble> {
-    let mut places = BTreeSet::new();
-    for (topic, partition) in stores.iter().flat_map(|store| &store.written) {
-        match partition {
-            Some(partition) => drop(places.insert((topic.as_str(), *partition))),
-            None => {
-                places.extend((0..admin.partitions(topic)?.unwrap_or(0)).map(|partition| (topic.as_str(), partition)))
-            }
-        }
-    }
-    let began = Instant::now();
-    for (topic, partition) in places {
-        let (first, _) = admin.stable_end(topic, partition)?;
-        loop {
-            let (stable, end) = admin.stable_end(topic, partition)?;
-            if stable == end || stable != first {
-                break;
-            }
-            if !alive() {
-                return Err(Trouble::State("stopping".to_owned()));
-            }
-            if began.elapsed() >= HANGING {
-                abort(writer, (topic, partition), (stable, end))?;
-                break;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-    Ok(())
-}
-
 /// The ends of the changelogs of stores, once every transaction in them is decided. The answer to a commit comes before its markers are
-/// written, so what the owner before has committed may not be visible yet; what it left open is aborted in time.
+/// written, so what the owner before has committed may not be visible yet; what it left open is aborted in time. A broker that stopped in the
+/// middle can leave one whose markers nobody writes any more: it is told of and waited for, since it may have been committed, and to abort
+/// it would take away what its positions say is done.
 fn decided(
     admin: &Admin,
     stores: &[Behind],
-    writer: &mut TransactionalWriter,
     alive: &dyn Fn() -> bool,
+    tell: &dyn Fn(String),
 ) -> Result<Vec<i64>, Trouble> {
     let began = Instant::now();
+    let mut told = false;
     let mut end_of = |Behind { topic, partition, .. }: &Behind| {
-        let mut since = began;
         loop {
             let (stable, end) = admin.stable_end(topic, *partition)?;
             if stable == end {
@@ -145,9 +81,13 @@ fn decided(
             if !alive() {
                 return Err(Trouble::State("stopping".to_owned()));
             }
-            if since.elapsed() >= HANGING {
-                abort(writer, (topic, *partition), (stable, end))?;
-                since = Instant::now();
+            if began.elapsed() >= HANGING && !told {
+                told = true;
+                let reason = format!(
+                    "a transaction hangs in topic {topic}, partition {partition}, at offset {stable}; end it with kafka-transactions.sh"
+                );
+                tracing::warn!(end, "{reason}");
+                tell(reason);
             }
             thread::sleep(Duration::from_millis(10));
         }
@@ -156,7 +96,7 @@ fn decided(
 }
 
 /// Brings the stores of tasks to the ends of their changelogs, several at a time. `alive` is called all the while, and ends it
-/// with `false`.
+/// with `false`; `tell` is told what hangs.
 ///
 /// # Errors
 /// As of [`restore`], the first there is.
@@ -165,11 +105,10 @@ pub fn restore_all(
     cluster: &ClusterConfig,
     folder: &Folder,
     stores: &mut [Behind],
-    writer: &mut TransactionalWriter,
     alive: &dyn Fn() -> bool,
+    tell: &dyn Fn(String),
 ) -> Result<(), Trouble> {
-    let ends = decided(admin, stores, writer, alive)?;
-    look(admin, stores, writer, alive)?;
+    let ends = decided(admin, stores, alive, tell)?;
     let hands = stores.len().min(HANDS);
     let (left, going) = (Mutex::new(stores.iter_mut().zip(ends)), AtomicBool::new(true));
     let (done, doing) = channel();
@@ -177,7 +116,7 @@ pub fn restore_all(
         let goes = || going.load(Ordering::Relaxed);
         loop {
             let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((Behind { store, topic, partition, restored, .. }, end)) = next else { return Ok(()) };
+            let Some((Behind { store, topic, partition, restored }, end)) = next else { return Ok(()) };
             let changelog = Changelog { admin, cluster, topic, partition: *partition };
             *restored = restore(&changelog, folder, store, Upto::Decided(end), &goes)?;
         }

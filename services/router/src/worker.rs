@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::incomings::{Incomings, Reading};
 use crate::owned::Owned;
 use crate::parts::{Part, runnable};
-use crate::restore::{Behind, restore_all, written};
+use crate::restore::{Behind, restore_all};
 use crate::task::{Step, Trouble, Working, changelog, now_ms};
 use crate::views::{View, Views};
 
@@ -369,17 +369,16 @@ impl<'m> Session<'_, 'm> {
                 }
             }
         }
-        tracing::info!(worker = self.worker, partitions = list.len(), tasks = wanted.len(), "partitions assigned");
+        tracing::info!(worker = self.worker, tasks = wanted.len(), "partitions assigned");
         self.unfit.clear();
         let mut behind = Vec::new();
-        for (view, _, stage, partition) in &wanted {
+        for (_, _, stage, partition) in &wanted {
             let topic = changelog(stage);
             let name = format!("{}.{topic}-{partition}", self.cluster);
             self.shared.owned.take(&name);
             let store = self.shared.folder.store(&name)?;
             self.stores.push(name);
-            let written = written(view, stage, *partition);
-            behind.push(Behind { store, topic, partition: *partition, written, restored: 0 });
+            behind.push(Behind { store, topic, partition: *partition, restored: 0 });
         }
         self.shared.board.set_waits(self.worker, Some("state is being restored".to_owned()));
         let alive = || {
@@ -387,7 +386,8 @@ impl<'m> Session<'_, 'm> {
             drop(self.member.poll(Duration::ZERO));
             !self.shared.is_stopping()
         };
-        restore_all(admin, &self.shared.config.cluster, &self.shared.folder, &mut behind, &mut self.writer, &alive)?;
+        let tell = |reason| self.shared.board.set_waits(self.worker, Some(reason));
+        restore_all(admin, &self.shared.config.cluster, &self.shared.folder, &mut behind, &alive, &tell)?;
         for ((view, number, stage, partition), Behind { store, restored, .. }) in wanted.into_iter().zip(behind) {
             if restored > 0 {
                 tracing::info!(view = view.id, partition, entries = restored, "state restored");
