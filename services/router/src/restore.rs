@@ -84,7 +84,7 @@ fn decided(
             if began.elapsed() >= HANGING && !told {
                 told = true;
                 let reason = format!(
-                    "a transaction hangs in topic {topic}, partition {partition}, at offset {stable}; end it with kafka-transactions.sh"
+                    "a transaction hangs in topic {topic}, partition {partition}, at offset {stable}; docs/router.md says what to do"
                 );
                 tracing::warn!(end, "{reason}");
                 tell(reason);

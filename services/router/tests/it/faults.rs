@@ -201,8 +201,8 @@ fn a_copy_takes_over() {
     world.check("shop.spend");
 }
 
-/// Killed, and stopped more than once, only where it is asked for: without a replica, a node that ends between the answer to a commit and its
-/// markers leaves a transaction that nobody ends any more.
+/// Killed, and stopped more than once, only where it is asked for: a single node that ends beside a full load can leave a transaction that
+/// nobody ends any more, which no router can mend.
 #[test]
 fn the_broker_stops_or_is_killed_and_starts() {
     let asked = std::env::var_os("WEIR_TEST_ROUNDS").is_some();
