@@ -17,6 +17,7 @@ use rdkafka::admin::{
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
+use weir_pump::native::{self, Transactions};
 
 use crate::Error;
 use crate::config::ClusterConfig;
@@ -111,6 +112,16 @@ impl Admin {
     pub fn with_timeout(mut self, timeout: Duration) -> Admin {
         self.timeout = timeout;
         self
+    }
+
+    /// A way to ask about transactions, and to end what hangs, on connections of its own.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the native lane, whose connections these are, cannot reach this cluster.
+    pub fn transactions(&self) -> Result<Transactions, Error> {
+        let unfit = |reason: String| Error::config("lane", format!("transactions cannot be looked at: {reason}"));
+        let cluster = native::Cluster::new(self.config.bootstrap(), self.config.properties());
+        Transactions::new(&cluster.map_err(|error| unfit(error.to_string()))?, self.timeout).map_err(unfit)
     }
 
     /// Whether the cluster answers.

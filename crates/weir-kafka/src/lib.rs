@@ -28,4 +28,5 @@ pub use pump::baseline;
 pub use pump::{GroupProtocol, Hung, Lane, PartitionStatus, Pump, PumpConfig, StageMaker, Status, WorkerState};
 pub use reader::{Read, ReadOptions, Reader, Start, Until};
 pub use record::{Outgoing, Record};
+pub use weir_pump::native::{Ended, Hanging, Transactions, Unanswered};
 pub use writer::{Delivery, TransactionalWriter, Writer};

@@ -14,12 +14,14 @@ pub mod board;
 pub mod config;
 pub mod decode;
 pub mod emit;
+pub mod ends;
 pub mod incomings;
 pub mod metrics;
 pub mod owned;
 pub mod parts;
 pub mod purge;
 pub mod restore;
+pub mod shared;
 pub mod standby;
 pub mod task;
 pub mod views;
@@ -44,8 +46,8 @@ use weir_telemetry::{Health, Server};
 
 use crate::board::{Board, TaskStatus, Total};
 use crate::config::Config;
+use crate::shared::Shared;
 use crate::views::{Change, Views};
-use crate::worker::Shared;
 
 /// How often health is looked at, and a topic that is not there asked for again.
 const WATCH: Duration = Duration::from_millis(500);
@@ -134,6 +136,7 @@ impl Router {
             folder,
             board: board.clone(),
             owned: owned::Owned::default(),
+            ends: ends::Ends::default(),
             stopping: AtomicBool::new(false),
         });
         let reading = ViewReader {

@@ -1,6 +1,6 @@
 //! What can run of the views: the stages whose topics are as they must be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_kafka::Admin;
@@ -73,4 +73,23 @@ fn partitions(view: &View, stage: &Stage, there: &BTreeMap<String, i32>) -> Resu
         }
     }
     Ok(count)
+}
+
+/// The partitions that tasks write: of their changelogs, of what comes out of them, and of what they put aside. Where the key of what comes
+/// out chooses the partition, that is any.
+pub fn written<'v>(parts: &[Part], tasks: impl Iterator<Item = (&'v View, &'v Stage, i32)>) -> BTreeSet<(String, i32)> {
+    let mut places = BTreeSet::new();
+    for (view, stage, partition) in tasks {
+        let beside = [changelog(stage), view.quarantine()].into_iter().chain(view.late());
+        places.extend(beside.map(|topic| (topic, partition)));
+        let topic = &stage.output.topic;
+        if stage.rekeyed {
+            let reads = |part: &&Part| part.view.stages()[part.stage].inputs.iter().any(|i| i.relation.topic == *topic);
+            let partitions = parts.iter().filter(reads).map(|part| part.partitions).max().unwrap_or(0);
+            places.extend((0..partitions).map(|partition| (topic.clone(), partition)));
+        } else {
+            places.insert((topic.clone(), partition));
+        }
+    }
+    places
 }

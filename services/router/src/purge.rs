@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use weir_kafka::{Admin, Error};
 
-use crate::worker::Shared;
+use crate::shared::Shared;
 
 /// By topic and partition, up to where records were deleted.
 type Deleted = BTreeMap<String, BTreeMap<i32, i64>>;

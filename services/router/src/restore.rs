@@ -61,17 +61,15 @@ pub struct Behind {
 }
 
 /// The ends of the changelogs of stores, once every transaction in them is decided. The answer to a commit comes before its markers are
-/// written, so what the owner before has committed may not be visible yet; what it left open is aborted in time. A broker that stopped in the
-/// middle can leave one whose markers nobody writes any more: it is told of and waited for, since it may have been committed, and to abort
-/// it would take away what its positions say is done.
+/// written, so what the owner before has committed may not be visible yet; what it left open is aborted in time. What hangs is told of, so that
+/// somebody ends it, and waited for: it may have been committed, and to abort it would take away what its positions say is done.
 fn decided(
     admin: &Admin,
     stores: &[Behind],
     alive: &dyn Fn() -> bool,
     tell: &dyn Fn(String),
 ) -> Result<Vec<i64>, Trouble> {
-    let began = Instant::now();
-    let mut told = false;
+    let mut told = Instant::now();
     let mut end_of = |Behind { topic, partition, .. }: &Behind| {
         loop {
             let (stable, end) = admin.stable_end(topic, *partition)?;
@@ -81,8 +79,8 @@ fn decided(
             if !alive() {
                 return Err(Trouble::State("stopping".to_owned()));
             }
-            if began.elapsed() >= HANGING && !told {
-                told = true;
+            if told.elapsed() >= HANGING {
+                told = Instant::now();
                 let reason = format!(
                     "a transaction hangs in topic {topic}, partition {partition}, at offset {stable}; docs/router.md says what to do"
                 );

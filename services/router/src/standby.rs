@@ -8,8 +8,8 @@ use std::time::Duration;
 use weir_kafka::Admin;
 
 use crate::restore::{Changelog, Upto, restore};
+use crate::shared::Shared;
 use crate::task::{Trouble, changelog};
-use crate::worker::Shared;
 
 /// Time between two rounds.
 const EVERY: Duration = Duration::from_secs(2);

@@ -10,24 +10,19 @@
 //! tasks work, commit if it is time.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use weir_kafka::{Admin, Failure, Membership, MembershipOptions, Moved, TransactionError, TransactionalWriter};
-use weir_registry::Registry;
-use weir_state::{Folder, Position};
+use weir_state::Position;
 use weir_view::{Sieve, StageInput};
 
-use crate::board::{Board, TaskStatus};
-use crate::config::Config;
+use crate::board::TaskStatus;
 use crate::incomings::{Incomings, Reading};
-use crate::owned::Owned;
-use crate::parts::{Part, runnable};
+use crate::parts::{Part, runnable, written};
 use crate::restore::{Behind, restore_all};
+use crate::shared::Shared;
 use crate::task::{Step, Trouble, Working, changelog, now_ms};
-use crate::views::{View, Views};
+use crate::views::View;
 
 /// How long to wait for records when there is nothing else to do.
 const IDLE: Duration = Duration::from_millis(100);
@@ -53,39 +48,6 @@ const PUBLISH: Duration = Duration::from_millis(200);
 const PACE_SHARE: f64 = 0.2;
 /// The share of the session timeout that a transaction may take.
 const TRANSACTION_SHARE: f64 = 0.8;
-
-/// What all workers of a router share.
-pub struct Shared {
-    /// The settings.
-    pub config: Config,
-    /// The views.
-    pub views: Arc<Views>,
-    /// The registry.
-    pub registry: Registry,
-    /// The local state.
-    pub folder: Folder,
-    /// Where workers tell of themselves.
-    pub board: Arc<Board>,
-    /// The stores that workers have, which no copy may follow.
-    pub owned: Owned,
-    /// Whether to end.
-    pub stopping: AtomicBool,
-}
-
-impl Shared {
-    /// Whether the router ends.
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
-    }
-
-    /// Waits, shorter where the router ends.
-    pub fn pause(&self, length: Duration) {
-        let until = Instant::now() + length;
-        while Instant::now() < until && !self.is_stopping() {
-            thread::sleep(Duration::from_millis(10).min(length));
-        }
-    }
-}
 
 /// Runs a worker until the router stops.
 pub fn run(shared: &Shared, worker: usize) {
@@ -123,6 +85,7 @@ fn session(shared: &Shared, worker: usize, kept: &mut Kept) -> Result<(), Troubl
     let (runnable, blocked) = runnable(&set, &admin)?;
     let cluster = admin.cluster_id()?;
     let name = format!("{}.{}.{worker}", config.group, config.instance);
+    shared.ends.ask(&admin, &name)?;
     // The producer first: becoming the owner of its id undoes what a predecessor left open.
     let timeout = config.session_timeout.mul_f64(TRANSACTION_SHARE);
     let writer = TransactionalWriter::open_untold(&config.cluster, &name, timeout)?;
@@ -386,7 +349,12 @@ impl<'m> Session<'_, 'm> {
             drop(self.member.poll(Duration::ZERO));
             !self.shared.is_stopping()
         };
-        let tell = |reason| self.shared.board.set_waits(self.worker, Some(reason));
+        let places = written(&parts, wanted.iter().map(|(view, _, stage, partition)| (&***view, *stage, *partition)));
+        self.shared.ends.mend(admin, &places);
+        let tell = |reason| {
+            self.shared.board.set_waits(self.worker, Some(reason));
+            self.shared.ends.mend(admin, &places);
+        };
         restore_all(admin, &self.shared.config.cluster, &self.shared.folder, &mut behind, &alive, &tell)?;
         for ((view, number, stage, partition), Behind { store, restored, .. }) in wanted.into_iter().zip(behind) {
             if restored > 0 {

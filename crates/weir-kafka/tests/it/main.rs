@@ -10,6 +10,7 @@ mod cut;
 mod differential;
 mod faults;
 mod group;
+mod hanging;
 mod lab;
 mod lanes;
 mod limits;

@@ -11,6 +11,7 @@
 //! * [`group`]: membership; [`assign`]: who reads what; [`metadata`]: who leads and coordinates;
 //! * [`source`]: an assigned partition; [`epochs`]: whether its log was cut; [`judge`]: its records before the stage; [`out`]: what comes of them;
 //! * [`fetching`]: records asked for and answered; [`session`]: what a broker remembers of that;
+//! * [`hanging`]: transactions that nobody ends any more;
 //! * [`producer`]: the transaction; [`reactions`]: what each answer leads to, as one table;
 //! * [`worker`]: what happens between them; [`asking`] and [`taking`]: questions and answers.
 //!
@@ -22,6 +23,7 @@ mod epochs;
 mod fetching;
 mod frames;
 mod group;
+mod hanging;
 mod judge;
 mod link;
 mod metadata;
@@ -42,6 +44,7 @@ mod worker;
 mod tests;
 
 use crate::{Board, Stage};
+pub use hanging::{Ended, Hanging, Transactions, Unanswered};
 pub use security::{Cluster, Unserved};
 
 /// Runs a worker to its end on this thread. Neither the cluster nor the topics need to be there yet.
