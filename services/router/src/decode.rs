@@ -48,13 +48,15 @@ pub struct Decoder {
     registry: Registry,
     known: HashMap<SchemaId, Form>,
     last: Option<SchemaId>,
+    /// The schema that has changed with the last value that was read.
+    changed: Option<SchemaId>,
 }
 
 impl Decoder {
     /// A decoder to the planned schema.
     pub fn new(planned: Arc<Schema>, on_change: OnSchemaChange, registry: Registry) -> Decoder {
         let text = SchemaWriter::default().write(&planned, planned.root()).unwrap_or_default().to_string();
-        Decoder { planned, text, on_change, registry, known: HashMap::new(), last: None }
+        Decoder { planned, text, on_change, registry, known: HashMap::new(), last: None, changed: None }
     }
 
     /// The datum in a value.
@@ -71,6 +73,8 @@ impl Decoder {
             Some(form) => form.clone(),
             None => match self.form(frame.id) {
                 Ok(form) => {
+                    // The first one that is read may be any.
+                    self.changed = (!self.known.is_empty()).then_some(frame.id);
                     if self.known.len() >= MAX_KNOWN {
                         self.known.clear();
                     }
@@ -95,6 +99,11 @@ impl Decoder {
         }
     }
 
+    /// The schema that is another one since the last value that was read, once.
+    pub fn take_changed(&mut self) -> Option<SchemaId> {
+        self.changed.take()
+    }
+
     fn form(&self, id: SchemaId) -> Result<Form, Unknown> {
         let resolved = match self.registry.resolve(id) {
             Answer::Ready(resolved) => resolved,
@@ -108,7 +117,9 @@ impl Decoder {
             return Ok(Form::Same);
         }
         if self.on_change == OnSchemaChange::Fail {
-            let reason = format!("a source has the new schema {id} and onSchemaChange is fail; apply the view again");
+            let reason = format!(
+                "a source has the new schema {id} and onSchemaChange is fail; apply the view with pin, or over the new schema and reset it"
+            );
             return Ok(Form::Stop(reason.into()));
         }
         if let Some(first) = can_read(writer, &self.planned).first() {

@@ -62,6 +62,8 @@ pub struct Ready {
     pub value: Value,
     /// Whether it has headers.
     pub headers: bool,
+    /// Whether it is the first of a schema that its source has not had before.
+    pub changed: bool,
 }
 
 /// A value as a datum of the planned schema.
@@ -136,7 +138,12 @@ impl Reading {
                 Decoded::Wait(reason) => return Err(reason),
             },
         };
-        let mut ready = Ready { time: own, value, headers: !headers.is_empty() };
+        let changed = self.decoder.as_mut().and_then(Decoder::take_changed);
+        if let Some(schema) = changed {
+            let (topic, partition, offset) = (&*self.relation.topic, record.partition(), record.offset());
+            tracing::info!(topic, partition, offset, %schema, "the source has a new schema; it is read as the view was planned");
+        }
+        let mut ready = Ready { time: own, value, headers: !headers.is_empty(), changed: changed.is_some() };
         let mut concerns = u64::MAX;
         if let Some(sieve) = &mut self.sieve {
             let shown = Record {

@@ -82,6 +82,8 @@ pub enum Step {
     Rests,
     /// Something is missing outside.
     Stalls(String),
+    /// The transaction has to end first: the record is the first of a new schema of its source.
+    Cut,
 }
 
 /// The topic that the state of a stage is restored from.
@@ -129,6 +131,8 @@ pub struct Working {
     /// Whether each input counts as received: what comes from a stage before, or was read by one, does not.
     counted: Vec<bool>,
     task: Task,
+    /// The record before which a transaction was ended last.
+    cut: Option<u64>,
     /// Its number among the tasks that ask something of a record, where it is one.
     pub number: Option<usize>,
     checker: Option<Checker>,
@@ -198,6 +202,7 @@ impl Working {
             late: view.late(),
             counted: stage.inputs.iter().enumerate().map(counted).collect(),
             task: stage.task().map_err(|e| e.to_string())?,
+            cut: None,
             number: None,
             checker: view.contract.as_ref().filter(|_| last).map(|object| Checker::new(object, view)).transpose()?,
             heads: Vec::new(),
@@ -250,6 +255,10 @@ impl Working {
         let source = &sources[cursor.source];
         let ready = source.readings[cursor.reading].get(cursor.at);
         let (Some(record), Some(ready)) = (source.get(cursor.at), ready) else { return Ok(Step::Rests) };
+        if ready.changed && self.touched && self.cut != Some(cursor.at) {
+            self.cut = Some(cursor.at);
+            return Ok(Step::Cut);
+        }
         let mut headers: Vec<Header<'_>> = Vec::new();
         if ready.headers {
             record.visit_headers(|header| headers.push(header));

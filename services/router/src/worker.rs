@@ -120,6 +120,7 @@ fn session(shared: &Shared, worker: usize, kept: &mut Kept) -> Result<(), Troubl
         tasks: Vec::new(),
         stores: Vec::new(),
         opened: None,
+        cut: false,
         pace: config.commit_interval,
         published: None,
         look: any_blocked.then(|| Instant::now() + LOOK),
@@ -153,6 +154,8 @@ struct Session<'s, 'm> {
     /// The names of the stores it has.
     stores: Vec<String>,
     opened: Option<Instant>,
+    /// Whether it has to be committed before anything else is done.
+    cut: bool,
     /// How long a transaction is open before it is committed.
     pace: Duration,
     published: Option<Instant>,
@@ -211,7 +214,7 @@ impl<'m> Session<'_, 'm> {
                 self.moved(moved, admin)?;
             }
             self.process().map_err(|trouble| self.judged(trouble))?;
-            if self.due_in() == Some(Duration::ZERO) {
+            if self.due_in() == Some(Duration::ZERO) || std::mem::take(&mut self.cut) {
                 self.commit()?;
             }
             self.publish();
@@ -462,6 +465,10 @@ impl<'m> Session<'_, 'm> {
                     Step::Rests => {
                         task.stalled = None;
                         self.resting |= task.has_something(&self.sources);
+                        break;
+                    }
+                    Step::Cut => {
+                        self.cut = true;
                         break;
                     }
                     Step::Stalls(reason) => {

@@ -131,11 +131,11 @@ fn a_new_schema_of_a_source_is_read_as_planned_or_stops_the_view_that_says_so() 
     weir_testkit::http(world.registry_port, "PUT", "/config/shop.orders-value", &body).unwrap();
     let id = world.register(ORDERS, &newer);
     let schema = weir_avro::Schema::parse(&newer).unwrap();
+    let mut writer = Writer::open(&world.kafka, 10).unwrap();
     for (key, value, _) in orders(100..200) {
         let mut value = value.unwrap();
         value["channel"] = json!("shop");
         let bytes = world.encode(ORDERS, &schema, &value);
-        let mut writer = Writer::open(&world.kafka, 10).unwrap();
         let out = Outgoing { topic: ORDERS, key: Some(key.as_bytes()), value: Some(&bytes), ..Outgoing::default() };
         writer.write(&out).unwrap();
     }

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr, reason = "what a run came to is worth reading")]
 
 mod bad;
+mod changes;
 mod faults;
 mod stages;
 mod views;
