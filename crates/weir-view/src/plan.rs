@@ -3,6 +3,7 @@
 //! A plan is a short row of stages. Where the key really changes, a stage writes an internal topic that the next reads;
 //! the last one writes the view.
 
+mod encoding;
 mod explode;
 mod group;
 mod join;

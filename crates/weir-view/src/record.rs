@@ -123,7 +123,8 @@ fn relation_json(relation: &Relation) -> Json {
     let schema = SchemaWriter::default().write(&relation.schema, relation.schema.root()).unwrap_or_default();
     json!({
         "name": relation.name, "topic": relation.topic, "kind": if relation.table { "table" } else { "stream" },
-        "key": relation.key, "keyFormat": if relation.text_key { "string" } else { "avro" },
+        "key": relation.key, "keyFormat": if relation.key_schema.is_some() { "avro" } else { "string" },
+        "keySchema": relation.key_schema.as_deref(),
         "eventTime": relation.event_time.as_ref().map(ToString::to_string), "partitions": relation.partitions,
         "schema": schema, "personal": relation.personal, "personalKey": relation.personal_key,
     })
@@ -135,15 +136,26 @@ fn relation(json: &Json) -> Option<Relation> {
     let personal = |of: &Map<String, Json>| {
         of.iter().map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect::<Option<BTreeMap<_, _>>>()
     };
+    let key = texts(json.get("key")?)?;
+    let schema = Arc::new(Schema::parse(&json.get("schema")?.to_string()).ok()?);
+    let key_schema = match text("keySchema") {
+        Some(schema) => Some(schema.into()),
+        // Written before the schema of the key was: it is that of the product's fields.
+        None if text("keyFormat")? == "avro" => {
+            let fields: Vec<_> = key.iter().map(|field| FieldPath::parse(field)).collect();
+            Some(weir_contract::key_schema(&schema, &fields)?.into())
+        }
+        None => None,
+    };
     Some(Relation {
         name: text("name")?,
         topic: text("topic")?,
         table: text("kind")? == "table",
-        key: texts(json.get("key")?)?,
-        text_key: text("keyFormat")? == "string",
+        key,
+        key_schema,
         event_time: text("eventTime").map(|path| FieldPath::parse(&path)),
         partitions: json.get("partitions")?.as_u64().and_then(|n| u32::try_from(n).ok()),
-        schema: Arc::new(Schema::parse(&json.get("schema")?.to_string()).ok()?),
+        schema,
         personal: personal(json.get("personal")?.as_object()?)?,
         personal_key: json.get("personalKey")?.as_bool()?,
     })

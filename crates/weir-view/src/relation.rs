@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weir_avro::{FieldPath, Kind as Avro, Schema};
 use weir_contract::settings::{KeyFormat, Kind};
-use weir_contract::{CompiledContract, Contract, Property};
+use weir_contract::{CompiledContract, Contract, Property, key_schema};
 
 use crate::clock::Clock;
 
@@ -20,8 +20,9 @@ pub struct Relation {
     pub table: bool,
     /// The fields the key is made of, in order, as far as the value holds them.
     pub key: Vec<String>,
-    /// Whether the key is text; otherwise it is Avro.
-    pub text_key: bool,
+    /// The schema of the key, where it is Avro; otherwise it is text, as `docs/contracts.md` says. The bytes of an Avro
+    /// key hold the id of its schema, so keys of two schemas differ even where the values are encoded alike.
+    pub key_schema: Option<Arc<str>>,
     /// The field of the event time; the record's timestamp counts where there is none.
     pub event_time: Option<FieldPath>,
     /// How many partitions, where the contract says so.
@@ -44,11 +45,13 @@ impl Relation {
             let mut personal = BTreeMap::new();
             classify(&object.properties, "", &mut personal);
             let key: Vec<String> = found.key_fields().iter().map(ToString::to_string).collect();
+            let avro = settings.key_format.as_ref().is_some_and(|at| at.value == KeyFormat::Avro);
+            let key_schema = if avro { key_schema(found.schema(), found.key_fields()) } else { None };
             Some(Relation {
                 name: if several { format!("{}.{}", contract.id, object.name) } else { contract.id.clone() },
                 topic: found.topic().to_owned(),
                 table: settings.kind.as_ref().is_some_and(|at| at.value == Kind::Table),
-                text_key: settings.key_format.as_ref().is_none_or(|at| at.value == KeyFormat::String),
+                key_schema: key_schema.map(Arc::from),
                 event_time: settings.event_time.as_ref().map(|at| FieldPath::parse(&at.value)),
                 partitions: settings.partitions.as_ref().map(|at| at.value),
                 schema: Arc::clone(found.schema()),
@@ -63,6 +66,11 @@ impl Relation {
     /// The event time in a value, in milliseconds; `None` where the contract names no field or the value has none.
     pub fn time_of(&self, value: &[u8]) -> Option<i64> {
         Clock::of(self)?.time_of(value)
+    }
+
+    /// How its key is encoded, for people.
+    pub(crate) fn key_form(&self) -> String {
+        self.key_schema.as_ref().map_or("text".to_owned(), |schema| format!("Avro {schema}"))
     }
 
     /// The names of its fields.

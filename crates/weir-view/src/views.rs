@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
-use weir_avro::{JsonForm, Kind, Logical, NodeId, Schema, from_json, to_json};
+use weir_avro::{FieldPath, JsonForm, Kind, Limits, Logical, NodeId, Schema, Slot, Walker, from_json, to_json};
 use weir_contract::{Diagnostic, Severity};
 use weir_expr::Timestamp;
 
@@ -119,7 +119,7 @@ impl Test {
             };
             let key = match &given.key {
                 Some(key) => Some(key.clone()),
-                None => key_of(relation, &given.value),
+                None => key_of(relation, &given.value, value.as_deref()),
             };
             clock = match &given.time {
                 Some(text) => Timestamp::parse(text)
@@ -174,9 +174,17 @@ fn millis(t: Timestamp) -> Option<i64> {
     i64::try_from(t.as_duration().as_millis()).ok()
 }
 
-/// The text of the key that a value has.
-fn key_of(relation: &Relation, value: &Json) -> Option<String> {
+/// The text of the key that a value has: its JSON, but for times, which are numbers in a key.
+fn key_of(relation: &Relation, value: &Json, datum: Option<&[u8]>) -> Option<String> {
     let part = |field: &String| {
+        let path = FieldPath::parse(field);
+        let node = relation.schema.find(&path).map(|node| relation.schema.non_null(node).0);
+        if let (Some(datum), Some(Kind::Int | Kind::Long)) = (datum, node.map(|n| &relation.schema.node(n).kind)) {
+            let walker = Walker::new(Arc::clone(&relation.schema), &[path], Limits::default()).ok()?;
+            let mut slots = Vec::new();
+            walker.walk(datum, &mut slots).ok()?;
+            return if let Some(Slot::Long(n)) = slots.first() { Some(n.to_string()) } else { None };
+        }
         let found = field.split('.').try_fold(value, |at, name| at.get(name))?;
         found.as_str().map(str::to_owned).or_else(|| Some(found.to_string()))
     };

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-use weir_avro::{FieldPath, JsonForm, Kind, Limits, Logical, NodeId, Schema, Slot, Walker, encode_into, recycle};
+use serde_json::Value;
+use weir_avro::{FieldPath, JsonForm, Kind, Limits, Logical, Schema, Slot, Walker, encode_into, recycle};
 use weir_contract::CompiledObject;
 use weir_contract::settings::KeyFormat;
 
@@ -116,38 +116,7 @@ fn is_avro_key(object: &CompiledObject) -> bool {
 
 /// The schema of the key, where the contract wants the key in Avro.
 pub fn key_schema(object: &CompiledObject) -> Option<String> {
-    let schema = object.schema();
-    if !is_avro_key(object) || object.key_fields().is_empty() {
-        return None;
-    }
-    let mut fields = Vec::new();
-    for path in object.key_fields() {
-        let name = path.to_string();
-        let name = name.rsplit('.').next().unwrap_or_default();
-        let (node, _) = schema.non_null(schema.find(path)?);
-        fields.push(json!({ "name": name, "type": key_type(schema, node)? }));
-    }
-    match &mut fields[..] {
-        [one] => Some(one["type"].take().to_string()),
-        _ => {
-            let name = schema.node(schema.root()).name.as_deref().unwrap_or("Event");
-            Some(json!({ "type": "record", "name": format!("{name}Key"), "fields": fields }).to_string())
-        }
-    }
-}
-
-fn key_type(schema: &Schema, node: NodeId) -> Option<Value> {
-    let node = schema.node(node);
-    Some(match (&node.kind, node.logical) {
-        (Kind::Int, _) => json!("int"),
-        (Kind::Long, _) => json!("long"),
-        (Kind::Boolean, _) => json!("boolean"),
-        (Kind::String, Some(Logical::Uuid)) => json!({ "type": "string", "logicalType": "uuid" }),
-        (Kind::String, _) => json!("string"),
-        (Kind::Bytes, _) => json!("bytes"),
-        (Kind::Fixed { size }, _) => json!({ "type": "fixed", "name": node.name.as_deref()?, "size": size }),
-        _ => return None,
-    })
+    if is_avro_key(object) { weir_contract::key_schema(object.schema(), object.key_fields()) } else { None }
 }
 
 fn is_fixed(schema: &Schema, path: &FieldPath) -> bool {

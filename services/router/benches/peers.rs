@@ -73,7 +73,7 @@ fn main() {
         topic: name.to_owned(),
         table,
         key: vec![key.to_owned()],
-        text_key: true,
+        key_schema: None,
         event_time: time.map(FieldPath::parse),
         partitions: Some(PARTITIONS as u32),
         schema: Arc::new(Schema::parse(&schema(text)).unwrap()),

@@ -29,7 +29,8 @@ pub(crate) enum Cast {
     Timestamp(Unit),
 }
 
-const DAY: i64 = 86_400;
+/// In seconds.
+pub(crate) const DAY: i64 = 86_400;
 
 /// The cast from a type to another; `None` where there is none.
 pub(crate) fn plan(from: &SqlType, to: &SqlType) -> Option<Cast> {

@@ -181,6 +181,16 @@ impl Checker<'_> {
                 let nullable = of.column.nullable || *lenient;
                 made(Op::Cast(plan, *lenient), vec![of], at, to.clone(), nullable)
             }
+            Kind::Ticks(of) => {
+                let of = self.expr(of)?;
+                let nullable = of.column.nullable;
+                let unit = match of.column.ty {
+                    T::Date => None,
+                    T::Timestamp(unit) => Some(unit),
+                    other => return fail(at, format!("{other} has no ticks")),
+                };
+                made(Op::Ticks(unit), vec![of], at, T::BigInt, nullable)
+            }
             Kind::Call(name, args) => self.call(name, args, at)?,
             Kind::Array(items) => {
                 let items = items.iter().map(|i| self.expr(i)).collect::<Checked<Vec<_>>>()?;

@@ -81,6 +81,8 @@ pub enum Kind {
     Case(Option<Box<Expr>>, Vec<[Expr; 2]>, Option<Box<Expr>>),
     /// A cast; `true` for `TRY_CAST`.
     Cast(Box<Expr>, SqlType, bool),
+    /// The number that Avro holds for a date or a timestamp, in the unit of its type.
+    Ticks(Box<Expr>),
     /// A function by its name in capitals.
     Call(Box<str>, Vec<Expr>),
     Array(Vec<Expr>),
@@ -129,7 +131,7 @@ impl Expr {
     pub fn inner(&self) -> Vec<&Expr> {
         match &self.kind {
             Kind::Field(e, _) | Kind::Not(e) | Kind::Negate(e) | Kind::IsNull(e, _) | Kind::IsTruth(e, ..) => vec![e],
-            Kind::Cast(e, ..) => vec![e],
+            Kind::Cast(e, ..) | Kind::Ticks(e) => vec![e],
             Kind::Index(two) | Kind::Binary(_, two) | Kind::Distinct(two, _) => two.iter().collect(),
             Kind::Between(three, _) => three.iter().collect(),
             Kind::In(e, list, _) => std::iter::once(&**e).chain(list).collect(),
@@ -151,7 +153,7 @@ impl Expr {
     pub fn inner_mut(&mut self) -> Vec<&mut Expr> {
         match &mut self.kind {
             Kind::Field(e, _) | Kind::Not(e) | Kind::Negate(e) | Kind::IsNull(e, _) | Kind::IsTruth(e, ..) => vec![e],
-            Kind::Cast(e, ..) => vec![e],
+            Kind::Cast(e, ..) | Kind::Ticks(e) => vec![e],
             Kind::Index(two) | Kind::Binary(_, two) | Kind::Distinct(two, _) => two.iter_mut().collect(),
             Kind::Between(three, _) => three.iter_mut().collect(),
             Kind::In(e, list, _) => std::iter::once(&mut **e).chain(list).collect(),

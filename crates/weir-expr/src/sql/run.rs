@@ -10,9 +10,10 @@ use crate::code::{Code, Outcome, Scope};
 use crate::error::EvalErrorKind as Kind;
 use crate::number::Decimal;
 use crate::read::{Read, load};
-use crate::sql::cast::{Cast, cast};
+use crate::sql::cast::{Cast, DAY, cast};
+use crate::sql::encode::ticks;
 use crate::sql::func::{self, Func};
-use crate::sql::text;
+use crate::sql::{Unit, text};
 use crate::value::{List, Map, Text, Value};
 
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub(crate) enum Op {
     Coalesce,
     NullIf,
     Cast(Cast, bool),
+    /// The ticks of a timestamp, the days of a date.
+    Ticks(Option<Unit>),
     Try,
     Array,
     Map,
@@ -116,6 +119,14 @@ impl Code {
             Op::Try => match one() {
                 Err(e) if !e.kind.is_final() => Value::Null,
                 other => other?,
+            },
+            Op::Ticks(unit) => match (one()?, unit) {
+                (Value::Null, _) => Value::Null,
+                (Value::Timestamp(t), None) => Value::Int(t.seconds().div_euclid(DAY)),
+                (Value::Timestamp(t), Some(unit)) => {
+                    Value::Int(ticks(t, *unit).ok_or(Kind::Overflow("key")).map_err(fail)?)
+                }
+                (other, _) => return Err(self.unfit(&other, "key")),
             },
             Op::Cast(to, lenient) => match one()? {
                 Value::Null => Value::Null,

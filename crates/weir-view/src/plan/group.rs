@@ -14,7 +14,7 @@ use crate::aggregate::{self, Aggregate};
 use crate::projection::{Made, Projection};
 use crate::relation::Relation;
 use crate::sql::{Shape, Window};
-use crate::task::{Changes, Operator, Rekey, Task};
+use crate::task::{Changes, Operator, Task};
 
 /// Sets the operator of a second task in a row apart in the state.
 const BEHIND: u8 = 0x10;
@@ -80,16 +80,16 @@ impl Planner<'_> {
             key.clear();
         }
         let (sources, tables) = self.inputs();
-        let (partitions, text_key) = (sources[0].partitions, sources[0].text_key);
+        let (partitions, of_key) = (sources[0].partitions, sources[0].key_schema.clone());
         let body = |task, inputs, says, state| {
-            let text_key = text_key || !own;
-            Body { task, inputs, made, schema: row, says, state, table: true, key, text_key, personal_key }
+            let key_schema = of_key.clone().filter(|_| own);
+            Body { task, inputs, made, schema: row, says, state, table: true, key, key_schema, personal_key }
         };
         let Some(front) = front else { return Ok(body(Task::new(aggregate, select, tables), sources, sums, kept)) };
         let mut task = Task::new(operator, front.select, tables);
         task.retracts = table;
-        if !own || (text_key && group.len() > 1) {
-            task.rekey = Some(Rekey::new(&schema, &group, &self.options.salt, true)?);
+        if !own || (of_key.is_none() && group.len() > 1) {
+            task.rekey = Some(self.rekey(&schema, &group, true)?);
         }
         let state = match (table, joined) {
             (true, false) => "the newest row of each key, as far as it is summed up".to_owned(),
@@ -113,7 +113,7 @@ impl Planner<'_> {
             topic,
             table: false,
             key: front.key,
-            text_key: true,
+            key_schema: None,
             event_time: None,
             partitions,
             schema: front.schema,
@@ -300,8 +300,8 @@ impl Planner<'_> {
             }
         };
         // Texts that hold the sign between them would make one key of two groups. What goes on has such a key already.
-        let texts = match front.is_none() && self.sources[0].1.text_key && group.len() > 1 {
-            true => Some(Rekey::new(schema, &group, &self.options.salt, true)?),
+        let texts = match front.is_none() && self.sources[0].1.key_schema.is_none() && group.len() > 1 {
+            true => Some(self.rekey(schema, &group, true)?),
             false => None,
         };
         let last = query.last.is_some();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use weir_avro::FieldPath;
 use weir_expr::sql::{Binary, Expr, Kind};
 
-use super::moved::meets;
+use super::encoding::{key_type, meets, unlike};
 use super::{Planned, Planner, fail};
 use crate::sql::{How, Within};
 
@@ -116,14 +116,15 @@ impl Planner<'_> {
         if self.sources.iter().take(right + 1).any(|(_, r)| r.key.len() != relation.key.len() && !whole) {
             return fail(on.at, "the keys of both sides have a different number of fields");
         }
-        if self.sources[0].1.text_key != relation.text_key {
-            return fail(on.at, "one side has its key as text, the other as Avro; they never meet");
-        }
         let first = &self.sources[0].1;
+        if first.key_schema != relation.key_schema {
+            return fail(on.at, unlike(first, relation));
+        }
         for (a, b) in first.key.iter().zip(&relation.key) {
             let part = |of: usize, path: &String| self.at(of, &FieldPath::parse(path)).ty;
-            let (left, own) = (part(0, a), part(right, b));
-            if !meets(&left, &own) {
+            let units = [key_type(first, a), key_type(relation, b)];
+            if !meets(&part(0, a), &part(right, b)) || units[0].1 != units[1].1 {
+                let [left, own] = units.map(|(name, _)| name);
                 return fail(
                     on.at,
                     format!(

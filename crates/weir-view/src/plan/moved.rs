@@ -9,13 +9,14 @@ use weir_avro::SchemaWriter;
 use weir_expr::sql::{Binary, Column, Expr, Kind, SqlType};
 use weir_expr::{ExprError, Pos};
 
+use super::encoding::meets;
 use super::group::parsed;
 use super::stage::Staged;
 use super::{Chain, Planned, Planner, Reads, fail};
 use crate::projection::Projection;
 use crate::relation::Relation;
 use crate::sql::{How, Source};
-use crate::task::{ANSWER, Operator, Rekey, SUBSCRIPTION, Task};
+use crate::task::{ANSWER, Operator, SUBSCRIPTION, Task};
 
 /// The fields of a relation that a join meets another by; none where they are its key.
 type By = Option<Vec<String>>;
@@ -79,7 +80,7 @@ impl<'p> Planner<'p> {
         let mut sources = self.sources.clone();
         let first = &self.sources[0].1;
         let mut key: Vec<Field> = first.key.iter().map(|field| (0, field.clone())).collect();
-        if !first.text_key {
+        if first.key_schema.is_some() {
             key.clear();
         }
         let mut reads = Reads::Sources;
@@ -138,7 +139,7 @@ impl<'p> Planner<'p> {
             topic,
             table: false,
             key: next.iter().map(|(_, field)| field.clone()).collect(),
-            text_key: true,
+            key_schema: None,
             event_time: None,
             partitions,
             schema: parsed(&json!({"type": "record", "name": "Joined", "fields": fields}), at)?,
@@ -147,7 +148,7 @@ impl<'p> Planner<'p> {
         });
         let (inputs, tables) = self.inputs();
         let mut task = Task::new(rows.operator, select, tables);
-        task.rekey = Some(Rekey::new(&rows.schema, &key, &self.options.salt, needed)?);
+        task.rekey = Some(self.rekey(&rows.schema, &key, needed)?);
         let says = [format!("{}, re-keyed by {}", rows.says, relation.key.join(", ")), rows.state];
         before.push(&inputs, &relation, Some(suffix), says, Vec::new(), task);
         Ok(Chain { relation, sources: self.sources.len(), key })
@@ -207,10 +208,11 @@ impl<'p> Planner<'p> {
     fn table_keys(&self, error: &ExprError) -> Planned<Vec<Vec<Field>>> {
         let mut all = Vec::new();
         for (right, (_, table)) in self.sources.iter().enumerate().skip(1) {
+            self.found_by_text(right)?;
             let pairs = self.pairs(right, error)?;
             let field = |key: &String| Some(pairs.iter().find(|(_, own)| own == key)?.0.clone());
             let by: Option<Vec<Field>> = table.key.iter().map(field).collect();
-            let whole = by.filter(|by| by.len() == pairs.len() && !by.is_empty() && table.text_key);
+            let whole = by.filter(|by| by.len() == pairs.len() && !by.is_empty());
             all.push(whole.ok_or_else(|| error.clone())?);
         }
         // A field of a table that was met under it is the field it was met by.
@@ -241,7 +243,8 @@ impl<'p> Planner<'p> {
             pairs.sort_by_key(|(_, own)| place(keys[1], own));
         }
         let by = [pairs.iter().map(|p| p.0.1.clone()).collect::<Vec<_>>(), pairs.into_iter().map(|p| p.1).collect()];
-        let moved = |(i, by): (usize, Vec<String>)| (by != *keys[i] || !self.sources[i].1.text_key).then_some(by);
+        let moved =
+            |(i, by): (usize, Vec<String>)| (by != *keys[i] || self.sources[i].1.key_schema.is_some()).then_some(by);
         Ok(by.into_iter().enumerate().map(moved).collect())
     }
 
@@ -271,22 +274,23 @@ impl<'p> Planner<'p> {
         };
         let join = &self.query.joins[0];
         if join.how == How::Full {
+            if left.key_schema != right.key_schema {
+                return Err(error);
+            }
             return fail(join.with.at, "a join on a foreign key is JOIN or LEFT JOIN");
         }
-        if !right.text_key {
-            return Err(error);
-        }
+        self.found_by_text(1)?;
         let by = self.foreign_key(&error)?;
         let names: Vec<String> =
             by.iter().map(|e| if let Kind::Path(names) = &e.kind { names.join(".") } else { String::new() }).collect();
-        let relation = |suffix: &str, key: &[String], text_key, partitions, schema, personal_key| {
+        let relation = |suffix: &str, key: &[String], key_schema, partitions, schema, personal_key| {
             let topic = format!("{}-{suffix}", self.options.topic);
             Arc::new(Relation {
                 name: topic.clone(),
                 topic,
                 table: false,
                 key: key.to_vec(),
-                text_key,
+                key_schema,
                 event_time: None,
                 partitions,
                 schema,
@@ -296,9 +300,9 @@ impl<'p> Planner<'p> {
         };
         let asks = parsed(&serde_json::from_str(SUBSCRIPTION).unwrap_or_default(), join.on.at)?;
         let suffix = before.suffix();
-        let asks = relation(&suffix, &right.key, true, right.partitions, asks, right.personal_key);
+        let asks = relation(&suffix, &right.key, None, right.partitions, asks, right.personal_key);
         let (none, _) = Projection::new(&left.schema, None, &[], &self.options.salt, false)?;
-        let by = Rekey::new(&left.schema, &by, &self.options.salt, true)?;
+        let by = self.rekey(&left.schema, &by, true)?;
         let task = Task::new(Operator::Subscribe { by }, none, vec![true]);
         let says = [format!("rows of {} ask for {}", left.name, right.name), "what each key has asked for".to_owned()];
         before.push(&[Arc::clone(left)], &asks, Some(suffix), says, Vec::new(), task);
@@ -314,7 +318,7 @@ impl<'p> Planner<'p> {
         fields.push(json!({"name": "right", "type": ["null", row]}));
         let answer = parsed(&json!({"type": "record", "name": "Answer", "fields": fields}), join.on.at)?;
         let suffix = before.suffix();
-        let answers = relation(&suffix, &left.key, left.text_key, left.partitions, answer, left.personal_key);
+        let answers = relation(&suffix, &left.key, left.key_schema.clone(), left.partitions, answer, left.personal_key);
         let task = Task::new(Operator::Answer, select, vec![true, false]);
         let says = [
             format!("{} answers to {}", right.name, names.join(", ")),
@@ -349,14 +353,14 @@ impl<'p> Planner<'p> {
         let schema = parsed(&json!({"type": "record", "name": "Moved", "fields": fields}), at)?;
         let key: Vec<Expr> = by.iter().map(|field| path(field)).collect();
         let mut task = Task::new(Operator::Stream { rest: Vec::new() }, select, vec![false]);
-        task.rekey = Some(Rekey::new(&relation.schema, &key, &self.options.salt, needed)?);
+        task.rekey = Some(self.rekey(&relation.schema, &key, needed)?);
         let suffix = before.suffix();
         let moved = Arc::new(Relation {
             name: relation.name.clone(),
             topic: format!("{}-{suffix}", self.options.topic),
             table: false,
             key: by.to_vec(),
-            text_key: true,
+            key_schema: None,
             event_time: relation.event_time.clone().filter(|path| schema.find(path).is_some()),
             partitions,
             schema,
@@ -398,10 +402,4 @@ fn fields(e: &Expr, source: &Source, found: &mut BTreeSet<String>) -> Planned<()
         _ => {}
     }
     e.inner().into_iter().try_for_each(|inner| fields(inner, source, found))
-}
-
-/// Whether equal values of two types have one text.
-pub(super) fn meets(a: &SqlType, b: &SqlType) -> bool {
-    let integer = |ty: &SqlType| matches!(ty, SqlType::Int | SqlType::BigInt);
-    a == b || (integer(a) && integer(b))
 }

@@ -12,7 +12,7 @@ use super::{Built, Plan, Planned, Planner, Reads, fail, has_aggregate};
 use crate::projection::{Made, Projection};
 use crate::relation::Relation;
 use crate::sql::{How, Within};
-use crate::task::{Operator, Rekey, Task};
+use crate::task::{Operator, Task};
 
 /// The rows of a SELECT before they are grouped.
 pub(super) struct Rows {
@@ -35,7 +35,7 @@ pub(super) struct Body {
     pub table: bool,
     /// The output fields that are the key.
     pub key: Vec<String>,
-    pub text_key: bool,
+    pub key_schema: Option<Arc<str>>,
     pub personal_key: bool,
 }
 
@@ -94,7 +94,7 @@ impl Planner<'_> {
             topic: self.options.topic.clone(),
             table: body.table,
             key: body.key,
-            text_key: body.text_key,
+            key_schema: body.key_schema,
             event_time,
             partitions: self.inputs().0[0].partitions,
             schema: Arc::new(schema),
@@ -156,12 +156,8 @@ impl Planner<'_> {
             (Operator::Within { how, within }, says, state)
         } else if matches!(self.reads, Reads::Answers(_)) {
             let says = format!("{} joined on a foreign key with {}", first.name, self.sources[1].1.name);
-            let by = Rekey::new(
-                &first.schema,
-                &self.foreign_key(&ExprError::new(query.from.at, "ON names no key"))?,
-                &self.options.salt,
-                true,
-            )?;
+            let key = self.foreign_key(&ExprError::new(query.from.at, "ON names no key"))?;
+            let by = self.rekey(&first.schema, &key, true)?;
             (Operator::Foreign { by, how: sides[0] }, says, "the newest row of each key and what was answered to it")
         } else if table {
             let says = format!("merge of {} tables on the key", self.sources.len());
@@ -212,7 +208,7 @@ impl Planner<'_> {
             }
             (Some(e), _) => {
                 let e = self.resolved(e)?;
-                task.rekey = Some(Rekey::new(&schema, std::slice::from_ref(&e), &self.options.salt, false)?);
+                task.rekey = Some(self.rekey(&schema, std::slice::from_ref(&e), false)?);
                 key.extend(columns.iter().find(|(_, c)| *c == e).map(|(name, _)| name.clone()));
                 personal_key = self.clear(&e).iter().any(|f| self.class(f).is_some());
                 self.allowed(&e, "the key")?;
@@ -238,8 +234,8 @@ impl Planner<'_> {
                 }
             }
         }
-        let text_key = inputs[0].text_key || query.partition.is_some();
-        Ok(Body { task, inputs, made, schema, says, state, table, key, text_key, personal_key })
+        let key_schema = inputs[0].key_schema.clone().filter(|_| query.partition.is_none());
+        Ok(Body { task, inputs, made, schema, says, state, table, key, key_schema, personal_key })
     }
 
     /// Whether the classified ones among these fields of the first relation may stand in the key.
@@ -278,7 +274,7 @@ impl Planner<'_> {
         let (inputs, _) = self.inputs();
         let partitions: BTreeSet<_> = inputs.iter().filter_map(|r| r.partitions).collect();
         let untold = inputs.iter().find(|r| r.partitions.is_none());
-        let form = if inputs.iter().all(|r| r.text_key) { "text" } else { "Avro" };
+        let form = if inputs.iter().all(|r| r.key_schema.is_none()) { "text" } else { "Avro" };
         Ok(match (self.sources.len() > 1, partitions.len(), untold) {
             (false, _, _) => "one input".to_owned(),
             (true, 0 | 1, Some(untold)) => {

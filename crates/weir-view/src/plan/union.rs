@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
+use super::encoding::unlike;
 use super::stage::Staged;
 use super::{Built, Options, Plan, Planned, fail, select};
 use crate::relation::Relation;
@@ -125,8 +126,8 @@ fn together(first: &Plan, other: &Plan) -> Result<(), String> {
             key(&a.key)
         ));
     }
-    if a.text_key != b.text_key {
-        return Err(format!("one of {} and {} has its key as text, the other as Avro", names.0, names.1));
+    if a.key_schema != b.key_schema {
+        return Err(unlike(&first.inputs[0], &other.inputs[0]));
     }
     Ok(())
 }

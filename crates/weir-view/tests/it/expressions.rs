@@ -32,7 +32,7 @@ fn expressions_have_their_values_and_errors() {
         topic: "a".into(),
         table: false,
         key: vec![],
-        text_key: true,
+        key_schema: None,
         event_time: None,
         partitions: None,
         schema: Arc::clone(&schema),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test or benchmark ends where its ground is missing")]
 
 mod cases;
+mod encodings;
 mod expressions;
 mod foreign;
 mod groups;

@@ -19,7 +19,7 @@ pub(crate) fn relation(name: &str, table: bool) -> Arc<Relation> {
         topic: name.to_owned(),
         table,
         key: vec!["k".to_owned()],
-        text_key: true,
+        key_schema: None,
         event_time: None,
         partitions: Some(1),
         schema: Arc::new(Schema::parse(&schema).unwrap()),

@@ -59,7 +59,7 @@ fn product(name: &str, schema: &str, table: bool, time: &str) -> Relation {
         topic: name.to_owned(),
         table,
         key: vec!["customer_id".to_owned()],
-        text_key: true,
+        key_schema: None,
         event_time: Some(FieldPath::parse(time)),
         partitions: Some(PARTITIONS as u32),
         schema: Arc::new(Schema::parse(&fixture(schema)).unwrap()),
