@@ -1,6 +1,7 @@
 //! From text to the tree of a view's query. `sqlparser` parses; this is the only place that knows it. Whatever its tree
 //! holds and a view has no meaning for is an error with its place, never passed over.
 
+mod places;
 mod select;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use weir_expr::sql::{Expr, Kind, Like};
 use weir_expr::{ExprError, Pos};
 
+use places::Places;
 use words::{binary, interval, literal, names, sql_type};
 
 /// In bytes.
@@ -170,13 +172,14 @@ fn parse_here(text: &str) -> Parsed<Query> {
     let last = emit(&mut tokens)?;
     let partition = partition(&mut tokens)?;
     let times = within::times(&mut tokens)?;
+    let places = Places::of(&tokens);
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let query = parser.parse_query().map_err(syntax)?;
     let rest = parser.peek_token();
     if rest.token != Token::EOF {
         return fail(pos(rest.span.start), format!("`{}` is not expected here; the query ends before it", rest.token));
     }
-    Reader { depth: 0, joins: 0, times }.query(*query, partition, last)
+    Reader { depth: 0, joins: 0, times, places }.query(*query, partition, last)
 }
 
 /// The parser's errors name their place in the text.
@@ -231,15 +234,16 @@ fn partition(tokens: &mut Vec<TokenWithSpan>) -> Parsed<Option<Expr>> {
         depth == 0 && word(&two[0]).as_deref() == Some("PARTITION") && word(&two[1]).as_deref() == Some("BY")
     });
     let Some(found) = found else { return Ok(None) };
-    let place = pos(tokens[found].span.start);
     let of = tokens.split_off(found).split_off(2);
     let mut parser = Parser::new(&GenericDialect {}).with_tokens_with_locations(of);
     let expr = parser.parse_expr().map_err(syntax)?;
     let rest = parser.peek_token();
     if rest.token != Token::EOF {
+        let place = pos(rest.span.start);
         return fail(place, format!("PARTITION BY takes one expression and stands last, but `{}` follows", rest.token));
     }
-    Reader { depth: 0, joins: 0, times: BTreeMap::new() }.expr(expr).map(Some)
+    let (times, places) = (BTreeMap::new(), Places::default());
+    Reader { depth: 0, joins: 0, times, places }.expr(expr).map(Some)
 }
 
 struct Reader {
@@ -247,6 +251,7 @@ struct Reader {
     /// How many joins have been read.
     joins: usize,
     times: BTreeMap<usize, Times>,
+    places: Places,
 }
 
 impl Reader {
@@ -419,13 +424,13 @@ impl Reader {
         let p::Function { name, uses_odbc_syntax: _, parameters, args, within_group, filter, null_treatment, over } =
             function;
         let odd = [
-            (!matches!(parameters, p::FunctionArguments::None), "parameters"),
-            (!within_group.is_empty(), "WITHIN GROUP"),
-            (filter.is_some(), "FILTER; use CASE WHEN in the argument"),
-            (null_treatment.is_some(), "IGNORE NULLS: aggregates ignore them"),
-            (over.is_some(), "OVER; use GROUP BY with TUMBLE or HOP"),
+            (!matches!(parameters, p::FunctionArguments::None), place, "parameters"),
+            (!within_group.is_empty(), place, "WITHIN GROUP"),
+            (filter.is_some(), place, "FILTER; use CASE WHEN in the argument"),
+            (null_treatment.is_some(), place, "IGNORE NULLS: aggregates ignore them"),
+            (over.is_some(), place, "OVER; use GROUP BY with TUMBLE or HOP"),
         ];
-        unsupported(place, &odd)?;
+        unsupported(&odd)?;
         let mut name = name.to_string().to_ascii_uppercase();
         let list = match args {
             p::FunctionArguments::List(list) if list.clauses.is_empty() => list,
@@ -449,9 +454,10 @@ impl Reader {
     }
 }
 
-fn unsupported(place: Pos, odd: &[(bool, &str)]) -> Parsed<()> {
-    match odd.iter().find(|(found, _)| *found) {
-        Some((_, what)) => fail(place, format!("not part of the language: {what}")),
+/// The first that is there is an error at its place.
+fn unsupported(odd: &[(bool, Pos, &str)]) -> Parsed<()> {
+    match odd.iter().find(|(found, ..)| *found) {
+        Some((_, place, what)) => fail(*place, format!("not part of the language: {what}")),
         None => Ok(()),
     }
 }

@@ -4,6 +4,7 @@ use sqlparser::ast as p;
 use weir_expr::sql::Expr;
 use weir_expr::{ExprError, Pos};
 
+use super::places::Places;
 use super::words::{interval, source};
 use super::{How, Item, Join, Parsed, Query, Reader, Shape, Window, at, fail, plain, unsupported};
 
@@ -22,16 +23,24 @@ impl Reader {
             format_clause,
             pipe_operators,
         } = query;
+        let first = |word: &str| self.places.first(word, place);
+        let behind = |word: &str| self.places.last(word, place);
+        let limit = match &limit_clause {
+            Some(p::LimitClause::LimitOffset { limit: None, offset: Some(_), .. }) => behind("OFFSET"),
+            Some(_) => behind("LIMIT"),
+            None => behind("FETCH"),
+        };
         let odd = [
-            (with.is_some(), "WITH; make a view of it"),
-            (order_by.is_some(), "ORDER BY: a stream has the order it has"),
-            (limit_clause.is_some() || fetch.is_some(), "LIMIT: a view does not end"),
-            (!locks.is_empty() || for_clause.is_some(), "FOR"),
-            (settings.is_some() || format_clause.is_some(), "SETTINGS"),
-            (!pipe_operators.is_empty(), "pipe operators"),
+            (with.is_some(), first("WITH"), "WITH; make a view of it"),
+            (order_by.is_some(), behind("ORDER"), "ORDER BY: a stream has the order it has"),
+            (limit_clause.is_some() || fetch.is_some(), limit, "LIMIT: a view does not end"),
+            (!locks.is_empty() || for_clause.is_some(), behind("FOR"), "FOR"),
+            (settings.is_some(), behind("SETTINGS"), "SETTINGS"),
+            (format_clause.is_some(), behind("FORMAT"), "FORMAT"),
+            (!pipe_operators.is_empty(), place, "pipe operators"),
         ];
-        unsupported(place, &odd)?;
-        let mut selects = selects(*body)?.into_iter().map(|select| self.select(select));
+        unsupported(&odd)?;
+        let mut selects = selects(*body, &self.places)?.into_iter().map(|select| self.select(select));
         let Some(first) = selects.next() else { return fail(place, "a view is one SELECT") };
         let (first, union) = (first?, selects.collect::<Parsed<_>>()?);
         Ok(Query { union, partition, last, ..first })
@@ -65,25 +74,30 @@ impl Reader {
             value_table_mode,
             flavor: _,
         } = select;
+        let first = |word: &str| self.places.first(word, place);
+        let windows = "window functions; use GROUP BY with TUMBLE or HOP";
         let odd = [
-            (!optimizer_hints.is_empty() || select_modifiers.is_some(), "hints"),
-            (distinct.is_some(), "DISTINCT; use GROUP BY"),
-            (top.is_some(), "TOP"),
-            (exclude.is_some(), "EXCLUDE; name the fields"),
-            (into.is_some(), "INTO: the output stands in the view file"),
-            (!lateral_views.is_empty(), "LATERAL VIEW"),
-            (prewhere.is_some(), "PREWHERE; use WHERE"),
-            (!connect_by.is_empty(), "CONNECT BY"),
-            (
-                !cluster_by.is_empty() || !distribute_by.is_empty() || !sort_by.is_empty(),
-                "CLUSTER BY; use PARTITION BY",
-            ),
-            (!named_window.is_empty() || qualify.is_some(), "window functions; use GROUP BY with TUMBLE or HOP"),
-            (value_table_mode.is_some(), "SELECT AS"),
+            (!optimizer_hints.is_empty() || select_modifiers.is_some(), place, "hints"),
+            (distinct.is_some(), first("DISTINCT"), "DISTINCT; use GROUP BY"),
+            (top.is_some(), first("TOP"), "TOP"),
+            (exclude.is_some(), first("EXCLUDE"), "EXCLUDE; name the fields"),
+            (into.is_some(), first("INTO"), "INTO: the output stands in the view file"),
+            (!lateral_views.is_empty(), first("LATERAL"), "LATERAL VIEW"),
+            (prewhere.is_some(), first("PREWHERE"), "PREWHERE; use WHERE"),
+            (!connect_by.is_empty(), first("CONNECT"), "CONNECT BY"),
+            (!cluster_by.is_empty(), first("CLUSTER"), "CLUSTER BY; use PARTITION BY"),
+            (!distribute_by.is_empty(), first("DISTRIBUTE"), "DISTRIBUTE BY; use PARTITION BY"),
+            (!sort_by.is_empty(), first("SORT"), "SORT BY: a stream has the order it has"),
+            (!named_window.is_empty(), first("WINDOW"), windows),
+            (qualify.is_some(), first("QUALIFY"), windows),
+            (value_table_mode.is_some(), first("AS"), "SELECT AS"),
         ];
-        unsupported(place, &odd)?;
+        unsupported(&odd)?;
+        let group_place = first("GROUP");
         let mut tables = from.into_iter();
-        let (Some(table), None) = (tables.next(), tables.next()) else {
+        let (table, second) = (tables.next(), tables.next());
+        let (Some(table), None) = (table, &second) else {
+            let place = second.as_ref().map_or(place, at);
             return fail(place, "FROM names one relation; join others to it with JOIN ... ON");
         };
         let p::TableWithJoins { relation, joins } = table;
@@ -104,7 +118,7 @@ impl Reader {
                     }
                 }
             }
-            _ => return fail(place, "GROUP BY takes expressions and at most one window"),
+            _ => return fail(group_place, "GROUP BY takes expressions and at most one window"),
         }
         Ok(Query { items, from, joins, filter, group, window, having, partition: None, last: None, union: Vec::new() })
     }
@@ -224,14 +238,19 @@ fn time_zone(name: &p::Value, place: Pos) -> Parsed<jiff::tz::TimeZone> {
     })
 }
 
+const FORM: &str = "a view is one SELECT, or several with UNION ALL between them, without parentheses";
+
 /// The SELECTs of a query, in their order. A long union is a deep tree; this goes down it without recursion.
-fn selects(mut body: p::SetExpr) -> Parsed<Vec<p::Select>> {
+fn selects(mut body: p::SetExpr, places: &Places) -> Parsed<Vec<p::Select>> {
     let mut found = Vec::new();
     loop {
         let (left, last) = match body {
             p::SetExpr::SetOperation { op: p::SetOperator::Union, set_quantifier, left, right } => {
                 if set_quantifier != p::SetQuantifier::All {
-                    return fail(at(&*right), "write UNION ALL: a stream does not know what it has said before");
+                    return fail(
+                        places.before("UNION", at(&*right)),
+                        "write UNION ALL: a stream does not know what it has said before",
+                    );
                 }
                 (Some(*left), *right)
             }
@@ -240,12 +259,10 @@ fn selects(mut body: p::SetExpr) -> Parsed<Vec<p::Select>> {
         let place = at(&last);
         match last {
             p::SetExpr::Select(select) => found.push(*select),
-            p::SetExpr::SetOperation { .. } | p::SetExpr::Query(_) => {
-                return fail(
-                    place,
-                    "a view is one SELECT, or several with UNION ALL between them, without parentheses",
-                );
+            p::SetExpr::SetOperation { op, .. } => {
+                return fail(places.first(&op.to_string(), place), FORM);
             }
+            p::SetExpr::Query(_) => return fail(place, FORM),
             _ => return fail(place, "a view is one SELECT"),
         }
         match left {
