@@ -1,6 +1,7 @@
 //! From text to the tree of a view's query. `sqlparser` parses; this is the only place that knows it. Whatever its tree
 //! holds and a view has no meaning for is an error with its place, never passed over.
 
+mod is_of;
 mod places;
 mod select;
 #[cfg(test)]
@@ -9,6 +10,7 @@ mod within;
 mod words;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use sqlparser::ast as p;
@@ -170,7 +172,8 @@ fn parse_here(text: &str) -> Parsed<Query> {
         tokens.pop();
     }
     let last = emit(&mut tokens)?;
-    let partition = partition(&mut tokens)?;
+    let types: Arc<[_]> = is_of::lists(&mut tokens)?.into();
+    let partition = partition(&mut tokens, &types)?;
     let times = within::times(&mut tokens)?;
     let places = Places::of(&tokens);
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
@@ -179,7 +182,7 @@ fn parse_here(text: &str) -> Parsed<Query> {
     if rest.token != Token::EOF {
         return fail(pos(rest.span.start), format!("`{}` is not expected here; the query ends before it", rest.token));
     }
-    Reader { depth: 0, joins: 0, times, places }.query(*query, partition, last)
+    Reader { depth: 0, joins: 0, times, places, types }.query(*query, partition, last)
 }
 
 /// The parser's errors name their place in the text.
@@ -223,7 +226,7 @@ fn emit(tokens: &mut Vec<TokenWithSpan>) -> Parsed<Option<Pos>> {
 }
 
 /// Takes `PARTITION BY e` off the end.
-fn partition(tokens: &mut Vec<TokenWithSpan>) -> Parsed<Option<Expr>> {
+fn partition(tokens: &mut Vec<TokenWithSpan>, types: &Arc<[is_of::Types]>) -> Parsed<Option<Expr>> {
     let mut depth = 0;
     let found = tokens.windows(2).position(|two| {
         match two[0].token {
@@ -242,8 +245,8 @@ fn partition(tokens: &mut Vec<TokenWithSpan>) -> Parsed<Option<Expr>> {
         let place = pos(rest.span.start);
         return fail(place, format!("PARTITION BY takes one expression and stands last, but `{}` follows", rest.token));
     }
-    let (times, places) = (BTreeMap::new(), Places::default());
-    Reader { depth: 0, joins: 0, times, places }.expr(expr).map(Some)
+    let (times, places, types) = (BTreeMap::new(), Places::default(), Arc::clone(types));
+    Reader { depth: 0, joins: 0, times, places, types }.expr(expr).map(Some)
 }
 
 struct Reader {
@@ -252,6 +255,8 @@ struct Reader {
     joins: usize,
     times: BTreeMap<usize, Times>,
     places: Places,
+    /// The lists of types behind `IS OF`.
+    types: Arc<[is_of::Types]>,
 }
 
 impl Reader {
@@ -313,6 +318,10 @@ impl Reader {
             E::IsDistinctFrom(a, b) => Kind::Distinct(self.two(a, b)?, false),
             E::IsNotDistinctFrom(a, b) => Kind::Distinct(self.two(a, b)?, true),
             E::In { expr, target: p::InTarget::List(list), negated, global: false } => {
+                if let Some(types) = is_of::number(&list).and_then(|n| self.types.get(n)) {
+                    let types = types.clone();
+                    return Ok(Kind::IsOf(self.boxed(expr)?, types, negated));
+                }
                 Kind::In(self.boxed(expr)?, self.exprs(list)?, negated)
             }
             E::Between { expr, negated, low, high } => {

@@ -37,24 +37,24 @@ pub fn compile(expr: &Expr, schema: &Schema, salt: &str, wanted: &mut Wanted) ->
     }
 }
 
-struct Checker<'e> {
-    schema: &'e Schema,
+pub(super) struct Checker<'e> {
+    pub(super) schema: &'e Schema,
     salt: &'e str,
     wanted: &'e mut Wanted,
 }
 
-struct Typed {
-    code: Code,
-    column: Column,
+pub(super) struct Typed {
+    pub(super) code: Code,
+    pub(super) column: Column,
 }
 
-type Checked<X = Typed> = Result<X, ExprError>;
+pub(super) type Checked<X = Typed> = Result<X, ExprError>;
 
-fn fail<X>(at: Pos, message: impl Into<String>) -> Checked<X> {
+pub(super) fn fail<X>(at: Pos, message: impl Into<String>) -> Checked<X> {
     Err(ExprError::new(at, message))
 }
 
-fn made(op: Op, args: Vec<Typed>, at: Pos, ty: T, nullable: bool) -> Typed {
+pub(super) fn made(op: Op, args: Vec<Typed>, at: Pos, ty: T, nullable: bool) -> Typed {
     let constant = !args.is_empty() && args.iter().all(|a| matches!(a.code.op, CodeOp::Const(_)));
     let code = Code { op: CodeOp::Sql(op, args.into_iter().map(|a| a.code).collect()), at };
     let column = Column::new(ty, nullable);
@@ -80,7 +80,7 @@ fn constant(value: Value<'static>, at: Pos, ty: T) -> Typed {
 }
 
 impl Checker<'_> {
-    fn expr(&mut self, e: &Expr) -> Checked {
+    pub(super) fn expr(&mut self, e: &Expr) -> Checked {
         let at = e.at;
         Ok(match &e.kind {
             Kind::Null => constant(Value::Null, at, T::Null),
@@ -138,6 +138,7 @@ impl Checker<'_> {
                 let of = self.boolean(of, "IS")?;
                 made(Op::IsTruth(*truth, *not), vec![of], at, T::Boolean, false)
             }
+            Kind::IsOf(of, types, not) => self.is_of(of, types, *not, at)?,
             Kind::Distinct(two, not) => {
                 let (a, b, _) = self.alike(&two[0], &two[1], at)?;
                 made(Op::Distinct(*not), vec![a, b], at, T::Boolean, false)

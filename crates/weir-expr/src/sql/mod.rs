@@ -13,6 +13,7 @@ mod encode;
 mod forms;
 mod func;
 mod hash;
+mod is_of;
 mod run;
 mod text;
 
@@ -68,6 +69,8 @@ pub enum Kind {
     Binary(Binary, Box<[Expr; 2]>),
     /// `IS [NOT] NULL`.
     IsNull(Box<Expr>, bool),
+    /// `IS [NOT] OF (type, ...)`: the types by the names that the plan shows, records by theirs.
+    IsOf(Box<Expr>, Vec<Box<str>>, bool),
     /// `IS [NOT] TRUE`, `FALSE`; unknown is the null of booleans.
     IsTruth(Box<Expr>, bool, bool),
     /// `IS [NOT] DISTINCT FROM`.
@@ -131,7 +134,7 @@ impl Expr {
     pub fn inner(&self) -> Vec<&Expr> {
         match &self.kind {
             Kind::Field(e, _) | Kind::Not(e) | Kind::Negate(e) | Kind::IsNull(e, _) | Kind::IsTruth(e, ..) => vec![e],
-            Kind::Cast(e, ..) | Kind::Ticks(e) => vec![e],
+            Kind::Cast(e, ..) | Kind::Ticks(e) | Kind::IsOf(e, ..) => vec![e],
             Kind::Index(two) | Kind::Binary(_, two) | Kind::Distinct(two, _) => two.iter().collect(),
             Kind::Between(three, _) => three.iter().collect(),
             Kind::In(e, list, _) => std::iter::once(&**e).chain(list).collect(),
@@ -153,7 +156,7 @@ impl Expr {
     pub fn inner_mut(&mut self) -> Vec<&mut Expr> {
         match &mut self.kind {
             Kind::Field(e, _) | Kind::Not(e) | Kind::Negate(e) | Kind::IsNull(e, _) | Kind::IsTruth(e, ..) => vec![e],
-            Kind::Cast(e, ..) | Kind::Ticks(e) => vec![e],
+            Kind::Cast(e, ..) | Kind::Ticks(e) | Kind::IsOf(e, ..) => vec![e],
             Kind::Index(two) | Kind::Binary(_, two) | Kind::Distinct(two, _) => two.iter_mut().collect(),
             Kind::Between(three, _) => three.iter_mut().collect(),
             Kind::In(e, list, _) => std::iter::once(&mut **e).chain(list).collect(),

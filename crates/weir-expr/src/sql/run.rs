@@ -13,6 +13,7 @@ use crate::read::{Read, load};
 use crate::sql::cast::{Cast, DAY, cast};
 use crate::sql::encode::ticks;
 use crate::sql::func::{self, Func};
+use crate::sql::is_of::Look;
 use crate::sql::{Unit, text};
 use crate::value::{List, Map, Text, Value};
 
@@ -34,6 +35,12 @@ pub(crate) enum Op {
     Distinct(bool),
     IsNull(bool),
     IsTruth(bool, bool),
+    /// Whether a field looks like one of these types.
+    IsOf {
+        slot: u32,
+        looks: Box<[Look]>,
+        not: bool,
+    },
     Arith(ast::Op),
     /// A quotient of decimals with this scale.
     Quotient(u32),
@@ -95,6 +102,10 @@ impl Code {
                 let holds = matches!(one()?, Value::Bool(b) if b == *truth);
                 Value::Bool(holds != *not)
             }
+            Op::IsOf { slot, looks, not } => match s.slot(*slot) {
+                Slot::Absent | Slot::Null => Value::Null,
+                slot => Value::Bool(looks.iter().any(|look| look.fits(&slot)) != *not),
+            },
             Op::Case => {
                 let (arms, otherwise) = args.as_chunks::<2>();
                 for [condition, result] in arms {

@@ -1,6 +1,7 @@
 //! Runs `tests/expressions.txt`: an expression, ` -> ` and its value as JSON, or ` ! ` and words of the error. The row
 //! has `i` 7, `big` the largest long, `d` 2.5, `t` "Ab1 c", `n` null of text, `m` 12.34 with two digits, `at`
-//! 2024-02-29T12:30:15.250Z, `day` 2024-02-29, `list` [3, 1, 3], `r` {x: 5}, `no` a null record like `r`, `map` {a: 1}.
+//! 2024-02-29T12:30:15.250Z, `day` 2024-02-29, `list` [3, 1, 3], `r` {x: 5}, `no` a null record like `r`, `map` {a: 1}; `us`, `ul`, `ur` and
+//! `un` are of one union, 's', 9, {x: 5} and null; `twins` is 7 of a union of int, long and an enum; `bin` is the bytes 00 61 ff.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,11 @@ const ROW: &str = r#"{"type":"record","name":"Row","fields":[
  {"name":"n","type":["null","string"]},{"name":"m","type":{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}},
  {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"day","type":{"type":"int","logicalType":"date"}},
  {"name":"list","type":{"type":"array","items":"int"}},{"name":"r","type":{"type":"record","name":"R","fields":[{"name":"x","type":"int"}]}},
- {"name":"no","type":["null","R"]},{"name":"map","type":{"type":"map","values":"int"}}]}"#;
+ {"name":"no","type":["null","R"]},{"name":"map","type":{"type":"map","values":"int"}},
+ {"name":"us","type":["null","string","long","R",{"type":"array","items":"int"}]},{"name":"ul","type":["null","string","long","R"]},
+ {"name":"ur","type":["null","string","long","R"]},{"name":"un","type":["null","string","long","R"]},
+ {"name":"twins","type":["int","long",{"type":"enum","name":"com.acme.E","symbols":["A"]}]},
+ {"name":"bin","type":"bytes"}]}"#;
 
 struct Last(Option<Vec<u8>>);
 
@@ -40,7 +45,8 @@ fn expressions_have_their_values_and_errors() {
         personal_key: false,
     });
     let row = json!({"i": 7, "big": i64::MAX, "d": 2.5, "t": "Ab1 c", "n": null, "m": "12.34", "at": "2024-02-29T12:30:15.250Z",
-        "day": "2024-02-29", "list": [3, 1, 3], "r": {"x": 5}, "no": null, "map": {"a": 1}});
+        "day": "2024-02-29", "list": [3, 1, 3], "r": {"x": 5}, "no": null, "map": {"a": 1}, "us": "s", "ul": 9,
+        "ur": {"x": 5}, "un": null, "twins": 7, "bin": "AGH/"});
     let bytes = from_json(&schema, &row, JsonForm::Plain).unwrap();
     let found = |expression: &str| -> Result<serde_json::Value, String> {
         let options = Options { id: "t.v".into(), topic: "t".into(), ..Options::default() };
