@@ -536,7 +536,7 @@ fn type_named(name: &str) -> Option<&'static str> {
 }
 
 /// The known name that `name` is most likely a slip of.
-pub(crate) fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let near = |k: &&str| distance(&name.to_lowercase(), &k.to_lowercase());
     known.into_iter().map(|k| (near(&k), k)).min().filter(|(d, _)| *d <= 1 + name.chars().count() / 4).map(|(_, k)| k)
 }

@@ -48,6 +48,7 @@ pub mod sql;
 mod time;
 mod value;
 
+pub use check::nearest;
 pub use env::{Cost, Env, KeyType, Limits, Source, Type, Wanted};
 pub use error::{EvalError, EvalErrorKind, ExprError, Pos};
 pub use number::Decimal;

@@ -6,7 +6,7 @@ use weir_contract::yaml::{self, Node, Value};
 use weir_contract::{Diagnostic, Place, Severity};
 use weir_expr::ExprError;
 
-use crate::plan::Options;
+use crate::plan::{Options, Plan};
 
 /// What happens when a source gets a new schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct ViewFile {
     pub contract: Option<String>,
     /// Whether records that come after their window has closed are written to `<topic>.late`.
     pub late: bool,
+    /// Where each entry of `allow` stands.
+    allow_places: Vec<(String, Place)>,
     /// Id, topic, allowed fields and salt.
     pub options: Options,
     /// The tests.
@@ -208,10 +210,10 @@ fn view(reader: &mut Reader, node: &Node, text: &str) -> Option<ViewFile> {
         reader.keys(masks, &["salt"]);
         salt = reader.text(masks, "salt", false).unwrap_or_default();
     }
-    let mut allow = BTreeSet::new();
+    let mut allow_places = Vec::new();
     for name in reader.items(node, "allow") {
         match name.render() {
-            Some(name) => drop(allow.insert(name)),
+            Some(field) => allow_places.push((field, name.place)),
             None => reader.error(name.place, "view-type", format!("`allow` names fields, found {}", name.kind())),
         }
     }
@@ -230,6 +232,7 @@ fn view(reader: &mut Reader, node: &Node, text: &str) -> Option<ViewFile> {
         .map_or(0, |l| l.len() - l.trim_start().len());
     let sql_place = if block { Place { line: sql_line, column: indent as u32 + 1 } } else { place };
     let id = id?;
+    let allow: BTreeSet<String> = allow_places.iter().map(|(field, _)| field.clone()).collect();
     Some(ViewFile {
         file: reader.file.clone(),
         version: version?,
@@ -241,6 +244,7 @@ fn view(reader: &mut Reader, node: &Node, text: &str) -> Option<ViewFile> {
         delivery,
         contract,
         late,
+        allow_places,
         options: Options { topic: topic.unwrap_or_else(|| id.clone()), id, allow, salt },
         tests,
     })
@@ -280,6 +284,27 @@ fn read_test(reader: &mut Reader, node: &Node) -> Test {
 }
 
 impl ViewFile {
+    /// The entries of `allow` that name no field the view reads: they would allow what is read one day.
+    pub(crate) fn allows_nothing(&self, plan: &Plan) -> Vec<Diagnostic> {
+        let wrong = self.allow_places.iter().filter(|(field, _)| !plan.fields.contains(field));
+        let found = wrong.map(|(field, place)| {
+            let known = plan.fields.iter().map(String::as_str);
+            let hint = match weir_expr::nearest(field, known.clone()) {
+                Some(near) => format!("did you mean {near}?"),
+                None => format!("take it out; the view reads {}", known.collect::<Vec<_>>().join(", ")),
+            };
+            Diagnostic {
+                file: self.file.clone(),
+                line: place.line.max(1),
+                column: place.column.max(1),
+                severity: Severity::Error,
+                code: "view-allow",
+                message: format!("`allow` names {field}, which the view does not read; {hint}"),
+            }
+        });
+        found.collect()
+    }
+
     /// An error of the query with its place in the file; in a text that is not a literal block (`sql: |`) the place is
     /// the text's, and the place in the query stands in the message.
     pub fn diagnostic(&self, error: &ExprError) -> Diagnostic {

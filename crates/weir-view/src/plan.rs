@@ -8,6 +8,7 @@ mod explode;
 mod group;
 mod join;
 mod lineage;
+mod masks;
 mod moved;
 mod names;
 mod schema;
@@ -70,6 +71,8 @@ pub struct Plan {
     pub lineage: Vec<Lineage>,
     /// Worth knowing.
     pub notes: Vec<String>,
+    /// The fields that the query and the keys of what it reads are made of, as `domain.product.field`.
+    pub fields: BTreeSet<String>,
     stages: Vec<Stage>,
 }
 

@@ -63,6 +63,12 @@ pub fn plan_all(products: Vec<Relation>, files: &[ViewFile]) -> (Vec<Option<Plan
         }
         match plan(&file.sql, &file.options, &relations) {
             Ok(made) => {
+                let unread = file.allows_nothing(&made);
+                if !unread.is_empty() {
+                    failed.insert(file.options.id.clone());
+                    found.extend(unread);
+                    continue;
+                }
                 relations.push(Arc::clone(&made.output));
                 plans[i] = Some(made);
             }

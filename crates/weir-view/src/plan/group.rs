@@ -158,6 +158,7 @@ impl Planner<'_> {
             if let Some(class) = self.class(&field)
                 && !self.options.allow.contains(&field)
             {
+                self.hidden_by(e, &field, &class)?;
                 let name = field.rsplit('.').next().unwrap_or_default();
                 return fail(
                     e.at,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weir_avro::Schema;
-use weir_expr::sql::{self, Column, Expr, Kind, SqlType};
+use weir_expr::sql::{Column, Expr, Kind, SqlType};
 
 use super::{Lineage, Planned, Planner, fail};
 use crate::projection::Made;
@@ -41,7 +41,7 @@ impl Planner<'_> {
             _ => {}
         }
         // A count tells nothing of what is counted.
-        let hides = matches!(&e.kind, Kind::Call(name, _) if sql::is_mask(name) || name.starts_with("COUNT"));
+        let hides = self.is_mask(e) || matches!(&e.kind, Kind::Call(name, _) if name.starts_with("COUNT"));
         e.inner().into_iter().for_each(|inner| self.reads(inner, masked || hides, found));
     }
 
@@ -57,6 +57,7 @@ impl Planner<'_> {
             if let Some(class) = self.class(&field)
                 && !self.options.allow.contains(&field)
             {
+                self.hidden_by(e, &field, &class)?;
                 return fail(
                     e.at,
                     format!(
@@ -80,7 +81,7 @@ impl Planner<'_> {
             let mut found = Vec::new();
             self.reads(e, false, &mut found);
             let mut masks = Vec::new();
-            masks_in(e, &mut masks);
+            self.masks_in(e, &mut masks);
             let column = match made {
                 Made::Field(path, wrap) => {
                     let mut column =
@@ -96,14 +97,4 @@ impl Planner<'_> {
         }
         Ok(all)
     }
-}
-
-fn masks_in(e: &Expr, masks: &mut Vec<String>) {
-    if let Kind::Call(name, _) = &e.kind
-        && sql::is_mask(name)
-        && !masks.contains(&name.to_string())
-    {
-        masks.push(name.to_string());
-    }
-    e.inner().into_iter().for_each(|inner| masks_in(inner, masks));
 }

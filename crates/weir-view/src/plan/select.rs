@@ -82,6 +82,8 @@ impl Planner<'_> {
                 personal.insert(name.clone(), class);
             }
         }
+        notes.extend(self.unsalted(&columns)?);
+        let fields = self.all_fields(&columns)?;
         let copartitioned = self.together()?;
         let event_time = first
             .event_time
@@ -108,7 +110,9 @@ impl Planner<'_> {
         inputs.sort_by_key(|input| self.sources.iter().position(|(_, r)| r.name == input.name));
         let Staged { stages, tasks } = before;
         let (operator, state) = (body.says, body.state);
-        Ok((Plan { inputs, output, schema: json, operator, state, copartitioned, lineage, notes, stages }, tasks))
+        let plan =
+            Plan { inputs, output, schema: json, operator, state, copartitioned, lineage, notes, fields, stages };
+        Ok((plan, tasks))
     }
 
     /// The operator that makes the rows of the FROM clause, and their schema.
@@ -137,13 +141,7 @@ impl Planner<'_> {
                 );
             }
         }
-        let parts: Vec<_> = self
-            .sources
-            .iter()
-            .zip(&nullable)
-            .map(|((s, r), n)| (&*s.alias, &*r.schema, r.schema.root(), *n))
-            .collect();
-        let schema = Schema::of_parts(&parts).map_err(|e| ExprError::new(query.from.at, e.to_string()))?;
+        let schema = self.joined(&nullable)?;
         let (operator, says, state) = if let Some(within) = within {
             let how = sides[0];
             let join = match how {
@@ -178,6 +176,13 @@ impl Planner<'_> {
             (Operator::Lookup { sides, history }, says, state)
         };
         Ok(Rows { schema: Arc::new(schema), operator, says, state: state.to_owned(), table })
+    }
+
+    /// The schema of a row of all sources, each of which may be null or not.
+    pub(super) fn joined(&self, nullable: &[bool]) -> Planned<Schema> {
+        let parts: Vec<_> =
+            self.sources.iter().zip(nullable).map(|((s, r), n)| (&*s.alias, &*r.schema, r.schema.root(), *n)).collect();
+        Schema::of_parts(&parts).map_err(|e| ExprError::new(self.query.from.at, e.to_string()))
     }
 
     /// What the operator of the rows reads, and which of it are tables.

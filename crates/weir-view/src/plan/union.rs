@@ -72,6 +72,7 @@ pub(super) fn union(query: &Query, options: &Options, relations: &[Arc<Relation>
             field.masks.dedup();
         }
         plan.notes.extend(other.notes);
+        plan.fields.extend(other.fields);
         output.event_time = output.event_time.filter(|path| other.output.event_time.as_ref() == Some(path));
         output.partitions = output.partitions.or(other.output.partitions);
         output.personal_key |= other.output.personal_key;

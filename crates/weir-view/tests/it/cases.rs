@@ -37,9 +37,8 @@ fn queries_get_their_plans_and_errors() {
 #[track_caller]
 fn check(views: &[(&str, &str)], expect: &[&str]) {
     let file = |(id, sql): &(&str, &str)| {
-        let text = format!(
-            "id: {id}\nversion: 1.0.0\nteam: test\nallow: [sales.transactions.household_id]\nsql: |\n  {sql}\n"
-        );
+        let allow = if sql.contains("sales.transactions") { "[sales.transactions.household_id]" } else { "[]" };
+        let text = format!("id: {id}\nversion: 1.0.0\nteam: test\nallow: {allow}\nsql: |\n  {sql}\n");
         let (file, found) = read(&text, &format!("{id}.view.yaml"));
         file.unwrap_or_else(|| panic!("{found:?}"))
     };
@@ -89,6 +88,37 @@ fn views_beside_each_other() {
             "a.three.view.yaml view-sql: INT and TEXT have different texts as keys; CAST one of them in a view of its own",
         ],
     );
+}
+
+/// An entry of `allow` that allows nothing now would allow what the view reads one day.
+#[test]
+fn what_is_allowed_is_read() {
+    let found = |sql: &str, allow: &str| {
+        let text = format!("id: a.b\nversion: 1.0.0\nteam: t\nallow:\n  - {allow}\nsql: |\n  {sql}\n");
+        let (file, found) = read(&text, "a.view.yaml");
+        let file = file.unwrap_or_else(|| panic!("{found:?}"));
+        let (plans, found) = plan_all(super::retail::products(), &[file]);
+        assert_eq!(plans[0].is_some(), found.is_empty());
+        found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    let store = "SELECT store_id FROM sales.transactions PARTITION BY store_id";
+    let join = "SELECT t.store_id, MASK(h.age) AS age FROM sales.transactions t JOIN customer.households h ON t.household_id = h.household_id";
+    let cases = [
+        ("SELECT store_id FROM sales.transactions", "sales.transactions.household_id", ""),
+        (join, "sales.transactions.household_id\n  - customer.households.household_id", ""),
+        (
+            store,
+            "sales.transactions.houshold_id",
+            "a.view.yaml:5:5: error[view-allow]: `allow` names sales.transactions.houshold_id, which the view does not read; did you mean sales.transactions.household_id?",
+        ),
+        (
+            store,
+            "sales.transactions.store_id\n  - customer.households.age",
+            "a.view.yaml:6:5: error[view-allow]: `allow` names customer.households.age, which the view does not read; take it out; the view reads sales.transactions.household_id, sales.transactions.store_id",
+        ),
+    ];
+    let all = cases.map(|(sql, allow, _)| found(sql, allow));
+    assert_eq!(all, cases.map(|(.., expect)| expect.to_owned()));
 }
 
 /// What is wrong with a file, behind its first four lines.
