@@ -13,6 +13,7 @@ use crate::read::Read;
 use crate::sql::cast::{self, Cast};
 use crate::sql::forms::{self, FUNCTIONS};
 use crate::sql::func::{self, Func};
+use crate::sql::json;
 use crate::sql::run::Op;
 use crate::sql::{Binary, Column, Expr, Kind, SqlType as T, Unit};
 use crate::value::{Budget, Value};
@@ -501,6 +502,10 @@ impl Checker<'_> {
         }
         let literal = match (name, args) {
             ("ROUND", [_, Expr { kind: Kind::Int(n), .. }]) => Some(n.to_string()),
+            ("ENCODE" | "DECODE", [_, Expr { kind: Kind::Text(base), .. }]) => Some(base.to_string()),
+            (_, [_, Expr { kind: Kind::Text(path), at }]) if name.starts_with("JSON_") && !json::is_path(path) => {
+                return fail(*at, format!("'{path}' is no path; write '$.a.b[0]', or '$[''a b'']' for other names"));
+            }
             ("EXTRACT" | "DATE_TRUNC", [Expr { kind: Kind::Text(part), .. }, ..]) => Some(part.to_string()),
             _ => None,
         };

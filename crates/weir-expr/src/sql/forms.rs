@@ -1,8 +1,10 @@
 //! The functions of SQL by name: what they take and what they give.
 
-use crate::sql::cast;
+use crate::sql::collections::Of;
 use crate::sql::func::{Extract, Func, extract};
-use crate::sql::{Column, SqlType};
+use crate::sql::hash::Base;
+use crate::sql::json::Ask;
+use crate::sql::{Column, SqlType, cast};
 
 /// The functions by name, with the forms they are called in.
 pub const FUNCTIONS: &[(&str, &str)] = &[
@@ -11,17 +13,28 @@ pub const FUNCTIONS: &[(&str, &str)] = &[
     ("ARRAY_CONTAINS", "ARRAY_CONTAINS(array, item)"),
     ("ARRAY_DISTINCT", "ARRAY_DISTINCT(array)"),
     ("ARRAY_JOIN", "ARRAY_JOIN(array of texts, separator)"),
+    ("ARRAY_MAX", "ARRAY_MAX(array)"),
+    ("ARRAY_MIN", "ARRAY_MIN(array)"),
+    ("ARRAY_POSITION", "ARRAY_POSITION(array, item)"),
+    ("ARRAY_REMOVE", "ARRAY_REMOVE(array, item)"),
+    ("ARRAY_SORT", "ARRAY_SORT(array)"),
     ("CARDINALITY", "CARDINALITY(array or map)"),
     ("CEIL", "CEIL(number)"),
     ("CHAR_LENGTH", "CHAR_LENGTH(text)"),
     ("COALESCE", "COALESCE(value, ...)"),
     ("CONCAT", "CONCAT(text, ...)"),
     ("DATE_TRUNC", "DATE_TRUNC('unit', time)"),
+    ("DECODE", "DECODE(text, 'hex'), DECODE(text, 'base64')"),
+    ("ENCODE", "ENCODE(text or bytes, 'hex'), ENCODE(text or bytes, 'base64')"),
     ("ENDS_WITH", "ENDS_WITH(text, end)"),
     ("EXTRACT", "EXTRACT(part FROM time)"),
     ("FLOOR", "FLOOR(number)"),
     ("GREATEST", "GREATEST(value, ...)"),
     ("HASH", "HASH(value)"),
+    ("JSON_ARRAY_LENGTH", "JSON_ARRAY_LENGTH(text), JSON_ARRAY_LENGTH(text, '$.path')"),
+    ("JSON_EXISTS", "JSON_EXISTS(text, '$.path')"),
+    ("JSON_ITEMS", "JSON_ITEMS(text), JSON_ITEMS(text, '$.path')"),
+    ("JSON_QUERY", "JSON_QUERY(text, '$.path')"),
     ("JSON_VALUE", "JSON_VALUE(text, '$.path')"),
     ("LEAST", "LEAST(value, ...)"),
     ("LEFT", "LEFT(text, length)"),
@@ -29,7 +42,9 @@ pub const FUNCTIONS: &[(&str, &str)] = &[
     ("LOWER", "LOWER(text)"),
     ("LPAD", "LPAD(text, length, fill)"),
     ("LTRIM", "LTRIM(text)"),
+    ("MAP_CONTAINS_KEY", "MAP_CONTAINS_KEY(map, text)"),
     ("MAP_KEYS", "MAP_KEYS(map)"),
+    ("MAP_VALUES", "MAP_VALUES(map)"),
     ("MASK", "MASK(value)"),
     ("MOD", "MOD(number, number)"),
     ("NULLIF", "NULLIF(value, value)"),
@@ -43,7 +58,9 @@ pub const FUNCTIONS: &[(&str, &str)] = &[
     ("RPAD", "RPAD(text, length, fill)"),
     ("RTRIM", "RTRIM(text)"),
     ("SHA256", "SHA256(text or bytes)"),
+    ("SHA512", "SHA512(text or bytes)"),
     ("SIGN", "SIGN(number)"),
+    ("SLICE", "SLICE(array, from, to)"),
     ("SPLIT", "SPLIT(text, separator)"),
     ("SQRT", "SQRT(number)"),
     ("STARTS_WITH", "STARTS_WITH(text, start)"),
@@ -80,6 +97,19 @@ pub(crate) fn resolve(name: &str, args: &[Column], literal: Option<&str>, salt: 
     let ty = |i: usize| args.get(i).map(|a| a.ty.clone());
     let keep = |func, result| Some((func, args.to_vec(), Column::new(result, nullable)));
     let text = || T::Text;
+    // A function of an array and an item of it; what comes out is the array where nothing else is said.
+    let item = |of, result: Option<SqlType>| match args {
+        [Column { ty: array @ T::Array(item), .. }, with] if item.ty.join(&with.ty).is_some() => {
+            keep(Func::Collection(of), result.unwrap_or_else(|| array.clone()))
+        }
+        _ => None,
+    };
+    // The path may be left out where the whole text can be meant.
+    let json = |ask, result, nullable| {
+        let whole = args.len() == 1 && matches!(ask, Ask::Length | Ask::Items);
+        let want = if whole { vec![T::Text] } else { vec![T::Text, T::Text] };
+        make(Func::Json(ask), &want, result).map(|(f, a, column)| (f, a, Column::new(column.ty, nullable)))
+    };
     let many =
         |func, min: usize| (args.len() >= min).then(|| make(func, &vec![T::Text; args.len()], T::Text)).flatten();
     match name {
@@ -167,32 +197,58 @@ pub(crate) fn resolve(name: &str, args: &[Column], literal: Option<&str>, salt: 
         "CARDINALITY" if args.len() == 1 => {
             matches!(ty(0)?, T::Array(_) | T::Map(_)).then(|| keep(Func::Cardinality, T::BigInt)).flatten()
         }
-        "ARRAY_CONTAINS" => match ty(0)? {
-            T::Array(item) if args.len() == 2 && item.ty.join(&ty(1)?).is_some() => {
-                keep(Func::ArrayContains, T::Boolean)
-            }
-            _ => None,
-        },
+        "ARRAY_CONTAINS" => item(Of::Contains, Some(T::Boolean)),
+        "ARRAY_POSITION" => item(Of::Position, Some(T::BigInt)),
+        "ARRAY_REMOVE" => item(Of::Remove, None).map(|(f, a, ty)| (f, a, Column::new(ty.ty, args[0].nullable))),
         "ARRAY_JOIN" => match ty(0)? {
             T::Array(item) if item.ty == T::Text && args.len() == 2 && ty(1)? == T::Text => {
-                keep(Func::ArrayJoin, T::Text)
+                keep(Func::Collection(Of::Join), T::Text)
             }
             _ => None,
         },
         "ARRAY_DISTINCT" if args.len() == 1 => {
-            matches!(ty(0)?, T::Array(_)).then(|| keep(Func::ArrayDistinct, ty(0)?)).flatten()
+            matches!(ty(0)?, T::Array(_)).then(|| keep(Func::Collection(Of::Distinct), ty(0)?)).flatten()
         }
         "ARRAY_CONCAT" if args.len() == 2 => {
             let ty = ty(0)?.join(&ty(1)?).filter(|t| matches!(t, T::Array(_)))?;
-            make(Func::ArrayConcat, &[ty.clone(), ty.clone()], ty)
+            make(Func::Collection(Of::Concat), &[ty.clone(), ty.clone()], ty)
         }
+        "ARRAY_SORT" | "ARRAY_MIN" | "ARRAY_MAX" if args.len() == 1 => match ty(0)? {
+            T::Array(item) if item.ty.is_ordered() => match name {
+                "ARRAY_SORT" => keep(Func::Collection(Of::Sort), ty(0)?),
+                _ => {
+                    let of = if name == "ARRAY_MIN" { Of::Min } else { Of::Max };
+                    Some((Func::Collection(of), args.to_vec(), Column::new(item.ty, true)))
+                }
+            },
+            _ => None,
+        },
+        "SLICE" => match ty(0)? {
+            array @ T::Array(_) => make(Func::Collection(Of::Slice), &[array.clone(), T::BigInt, T::BigInt], array),
+            _ => None,
+        },
         "MAP_KEYS" if args.len() == 1 => {
             let keys = T::Array(Box::new(Column::new(T::Text, false)));
-            matches!(ty(0)?, T::Map(_)).then(|| keep(Func::MapKeys, keys)).flatten()
+            matches!(ty(0)?, T::Map(_)).then(|| keep(Func::Collection(Of::MapKeys), keys)).flatten()
         }
-        "JSON_VALUE" => {
-            make(Func::JsonValue, &[text(), text()], text()).map(|(f, a, _)| (f, a, Column::new(T::Text, true)))
+        "MAP_VALUES" if args.len() == 1 => match ty(0)? {
+            T::Map(of) => keep(Func::Collection(Of::MapValues), T::Array(of)),
+            _ => None,
+        },
+        "MAP_CONTAINS_KEY" => match ty(0)? {
+            map @ T::Map(_) => make(Func::Collection(Of::MapContainsKey), &[map, text()], T::Boolean),
+            _ => None,
+        },
+        "SHA512" if args.len() == 1 && matches!(ty(0)?, T::Text | T::Bytes) => keep(Func::Sha512, T::Text),
+        "ENCODE" if args.len() == 2 && matches!(ty(0)?, T::Text | T::Bytes) => {
+            keep(Func::Encode(Base::by_name(literal?)?), T::Text)
         }
+        "DECODE" if args.len() == 2 && ty(0)? == T::Text => keep(Func::Decode(Base::by_name(literal?)?), T::Bytes),
+        "JSON_VALUE" => json(Ask::Value, T::Text, true),
+        "JSON_QUERY" => json(Ask::Query, T::Text, true),
+        "JSON_EXISTS" => json(Ask::Exists, T::Boolean, nullable),
+        "JSON_ARRAY_LENGTH" => json(Ask::Length, T::BigInt, true),
+        "JSON_ITEMS" => json(Ask::Items, T::Array(Box::new(Column::new(T::Text, false))), true),
         _ => None,
     }
 }

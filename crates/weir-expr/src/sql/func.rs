@@ -3,15 +3,16 @@
 use jiff::SignedDuration;
 
 use crate::error::EvalErrorKind as Kind;
-use crate::func::{LARGEST_LIST, may_list, may_make};
+use crate::func::{may_list, may_make};
 use crate::number::Decimal;
-use crate::sql::cast;
-use crate::sql::hash::sha256;
+use crate::sql::collections::{self, Of};
+use crate::sql::hash::{Base, sha256, sha512};
+use crate::sql::json::{self, Ask};
 use crate::sql::run::text_of;
 use crate::sql::text::mask;
-use crate::sql::{SqlType, Unit};
+use crate::sql::{SqlType, Unit, cast};
 use crate::time::{Part, Timestamp, Zone};
-use crate::value::{Budget, List, Map, Shared, Text, Value};
+use crate::value::{Budget, Shared, Text, Value};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Func {
@@ -48,17 +49,16 @@ pub(crate) enum Func {
     SubTime,
     Between,
     Sha256(Box<str>),
+    Sha512,
+    Encode(Base),
+    Decode(Base),
     Cardinality,
-    ArrayContains,
-    ArrayJoin,
-    ArrayDistinct,
-    ArrayConcat,
-    MapKeys,
+    Collection(Of),
     Mask,
     Redact,
     Prefix,
     Band,
-    JsonValue,
+    Json(Ask),
 }
 
 /// The parts of a time that `EXTRACT` and `DATE_TRUNC` know.
@@ -116,20 +116,17 @@ fn instant(value: &Value<'_>) -> Result<Timestamp, Kind> {
     }
 }
 
-fn list<'v, 'a>(value: &'v Value<'a>) -> Result<&'v List<'a>, Kind> {
-    match value {
-        Value::List(list) => Ok(list),
-        other => Err(other.unfit("function of arrays")),
-    }
-}
-
 fn finite(x: f64, op: &'static str) -> Result<Value<'static>, Kind> {
     if x.is_finite() { Ok(Value::Double(x)) } else { Err(Kind::Overflow(op)) }
 }
 
 /// Runs a function. One that says nothing else gives null where an argument is null.
 pub(crate) fn run<'a>(func: &Func, args: &[Value<'a>], budget: &Budget) -> Result<Value<'a>, Kind> {
-    let passes_over = matches!(func, Func::Concat | Func::Greatest | Func::Least | Func::Redact | Func::ArrayContains);
+    let passes_over = match func {
+        Func::Concat | Func::Greatest | Func::Least | Func::Redact => true,
+        Func::Collection(Of::Remove) => !matches!(args.first(), Some(Value::Null)),
+        _ => false,
+    };
     if !passes_over && args.iter().any(|arg| matches!(arg, Value::Null)) {
         return Ok(Value::Null);
     }
@@ -267,55 +264,18 @@ pub(crate) fn run<'a>(func: &Func, args: &[Value<'a>], budget: &Budget) -> Resul
             Value::String(text) => sha256(salt, text.as_bytes()),
             other => sha256(salt, cast::text(other).ok_or_else(|| other.unfit("HASH"))?.as_bytes()),
         }),
+        Func::Sha512 => Value::text(sha512(bytes_of(arg(0)?)?)),
+        Func::Encode(base) => {
+            let bytes = bytes_of(arg(0)?)?;
+            may_make(bytes.len().saturating_mul(2), "ENCODE", budget)?;
+            Value::text(base.encode(bytes))
+        }
+        Func::Decode(base) => {
+            let fail = Kind::Convert { from: "text", to: base.name() };
+            Value::bytes(&base.decode(text(0)?).ok_or(fail)?)
+        }
         Func::Cardinality => Value::Int(crate::func::size(arg(0)?, budget)?),
-        Func::ArrayContains => match (arg(0)?, arg(1)?) {
-            (Value::Null, _) | (_, Value::Null) => Value::Null,
-            (of, item) => Value::Bool(list(of)?.contains(item, budget)?),
-        },
-        Func::ArrayJoin => {
-            let mut out = String::new();
-            let mut first = true;
-            for item in list(arg(0)?)?.iter() {
-                let item = item?;
-                if matches!(item, Value::Null) {
-                    continue;
-                }
-                let piece = text_of(&item)?;
-                may_make(out.len() + piece.len() + text(1)?.len(), "ARRAY_JOIN", budget)?;
-                if !first {
-                    out.push_str(text(1)?);
-                }
-                first = false;
-                out.push_str(piece);
-            }
-            Value::text(out)
-        }
-        Func::ArrayDistinct => {
-            let mut kept: Vec<Value<'a>> = Vec::new();
-            'items: for item in list(arg(0)?)?.iter() {
-                let item = item?;
-                for known in &kept {
-                    if known.equals(&item, budget)? {
-                        continue 'items;
-                    }
-                }
-                kept.push(item);
-            }
-            Value::list(kept)
-        }
-        Func::ArrayConcat => {
-            let (a, b) = (list(arg(0)?)?, list(arg(1)?)?);
-            let count = a.len(budget)?.saturating_add(b.len(budget)?);
-            if count > LARGEST_LIST {
-                return Err(Kind::TooLarge("ARRAY_CONCAT"));
-            }
-            may_list(count, "ARRAY_CONCAT", budget)?;
-            Value::list(a.iter().chain(b.iter()).collect::<Result<_, _>>()?)
-        }
-        Func::MapKeys => match arg(0)? {
-            Value::Map(map) => Value::list(Map::keys(map, budget)?.collect::<Result<_, _>>()?),
-            other => return Err(other.unfit("MAP_KEYS")),
-        },
+        Func::Collection(of) => collections::run(*of, args, budget)?,
         Func::Mask => made(mask(text(0)?), budget)?,
         Func::Redact => Value::text("***"),
         Func::Band => {
@@ -325,8 +285,20 @@ pub(crate) fn run<'a>(func: &Func, args: &[Value<'a>], budget: &Budget) -> Resul
             }
             Value::Int(n.div_euclid(step).checked_mul(step).ok_or(Kind::Overflow("TRUNCATE"))?)
         }
-        Func::JsonValue => json_value(text(0)?, text(1)?)?.map_or(Value::Null, Value::text),
+        Func::Json(what) => {
+            let path = if args.len() > 1 { Some(&**text(1)?) } else { None };
+            json::ask(*what, text(0)?, path, budget)?
+        }
     })
+}
+
+/// The bytes of a text or of bytes.
+fn bytes_of<'v>(value: &'v Value<'_>) -> Result<&'v [u8], Kind> {
+    match value {
+        Value::Bytes(bytes) => Ok(bytes),
+        Value::String(text) => Ok(text.as_bytes()),
+        other => Err(other.unfit("function of bytes")),
+    }
 }
 
 fn made<'a>(text: String, budget: &Budget) -> Result<Value<'a>, Kind> {
@@ -434,34 +406,6 @@ fn truncate(part: Extract, t: Timestamp) -> Option<Timestamp> {
         _ => return None,
     };
     Timestamp::since_epoch(SignedDuration::from_secs(start))
-}
-
-/// The scalar at a path such as `$.a.b[0]` as text; null where there is none or it is no scalar. A text that is no
-/// JSON is an error.
-fn json_value(text: &str, path: &str) -> Result<Option<String>, Kind> {
-    let document: serde_json::Value =
-        serde_json::from_str(text).map_err(|_| Kind::Convert { from: "text", to: "JSON" })?;
-    let rest = path.strip_prefix('$').ok_or(Kind::Pattern)?;
-    let mut at = &document;
-    for step in rest.split_inclusive(['.', '[']).flat_map(|s| s.trim_end_matches(['.', '[']).split(']')) {
-        if step.is_empty() {
-            continue;
-        }
-        let next = match at {
-            serde_json::Value::Array(items) => step.parse::<usize>().ok().and_then(|i| items.get(i)),
-            serde_json::Value::Object(fields) => fields.get(step),
-            _ => None,
-        };
-        match next {
-            Some(value) => at = value,
-            None => return Ok(None),
-        }
-    }
-    Ok(match at {
-        serde_json::Value::String(s) => Some(s.clone()),
-        serde_json::Value::Bool(_) | serde_json::Value::Number(_) => Some(at.to_string()),
-        _ => None,
-    })
 }
 
 /// The unit of the timestamp among two types.

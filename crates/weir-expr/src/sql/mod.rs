@@ -8,12 +8,14 @@
 
 mod cast;
 mod check;
+mod collections;
 mod column;
 mod encode;
 mod forms;
 mod func;
 mod hash;
 mod is_of;
+mod json;
 mod run;
 mod text;
 
