@@ -199,10 +199,9 @@ fn select(query: &Query, options: &Options, relations: &[Arc<Relation>]) -> Plan
     for source in self::sources(query) {
         let Some(relation) = relations.iter().find(|r| r.name == source.name || r.topic == source.name) else {
             let known: Vec<&str> = relations.iter().map(|r| &*r.name).collect();
-            return fail(
-                source.at,
-                format!("there is no product or view `{}`; known are {}", source.name, known.join(", ")),
-            );
+            let known =
+                if known.is_empty() { "none is known".to_owned() } else { format!("known are {}", known.join(", ")) };
+            return fail(source.at, format!("there is no product or view `{}`; {known}", source.name));
         };
         if sources.iter().any(|(known, _): &(&Source, _)| known.alias == source.alias) {
             return fail(source.at, format!("two relations are called `{}`; give one another alias", source.alias));

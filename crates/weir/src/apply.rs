@@ -13,7 +13,7 @@ use std::thread;
 
 use weir_contract::{CONTRACTS_TOPIC, ContractRecord, Diagnostic, Severity};
 use weir_kafka::{NewTopic, Outgoing, Writer};
-use weir_view::{VIEWS_TOPIC, ViewRecord};
+use weir_view::{Relation, VIEWS_TOPIC, ViewRecord};
 
 use crate::args::Apply;
 use crate::contracts::{ContractFile, load_all};
@@ -36,10 +36,10 @@ const TOGETHER: usize = 100;
 /// [`Failure::No`] when the contracts have errors or the cluster forbids them: then nothing was changed.
 pub fn run(arguments: &Apply) -> Result<Exit, Failure> {
     let asked = Asked::load(&arguments.paths)?;
-    let planned = asked.check()?;
+    asked.check()?;
     let kafka = Kafka::connect(&arguments.kafka)?;
     let registry = Registry::of(&arguments.registry)?;
-    let steps = compare(&asked, planned, &kafka, &registry)?;
+    let steps = compare(&asked, &kafka, &registry)?;
     if steps.is_empty() {
         say(format_args!("nothing to do: the cluster is as {} ask", asked.count()));
         return Ok(Exit::Done);
@@ -75,8 +75,8 @@ pub fn run(arguments: &Apply) -> Result<Exit, Failure> {
 /// # Errors
 /// As [`run`].
 pub fn apply(asked: &Asked, kafka: &Kafka, registry: &Registry) -> Result<usize, Failure> {
-    let planned = asked.check()?;
-    let steps = compare(asked, planned, kafka, registry)?;
+    asked.check()?;
+    let steps = compare(asked, kafka, registry)?;
     perform(&steps, kafka, registry)?;
     Ok(steps.len())
 }
@@ -90,8 +90,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// The contracts and view files of `paths`; a view may be named without a contract beside it only where its folder
-    /// is named too.
+    /// The contracts and view files of `paths`. What the views read besides is taken from the cluster.
     ///
     /// # Errors
     /// [`Failure::Usage`] for a path that is not there.
@@ -104,43 +103,49 @@ impl Asked {
     /// How many there are, in words.
     pub fn count(&self) -> String {
         let contracts = count(self.contracts.len() as u64, "contract");
-        if self.views.is_empty() {
-            return contracts;
+        let views = count(self.views.len() as u64, "view");
+        match (self.contracts.is_empty(), self.views.is_empty()) {
+            (_, true) => contracts,
+            (true, false) => views,
+            (false, false) => format!("{contracts} and {views}"),
         }
-        format!("{contracts} and {}", count(self.views.len() as u64, "view"))
     }
 
-    /// The views as they are planned where none was made anew, if nothing has an error; before anything is asked of the
-    /// cluster.
-    fn check(&self) -> Result<Vec<PlannedView>, Failure> {
-        let mut found: Vec<Diagnostic> = self.contracts.iter().flat_map(|file| &file.diagnostics).cloned().collect();
-        found.retain(|finding| finding.severity == Severity::Error);
-        let what = if found.is_empty() { "views" } else { "contracts" };
-        if found.is_empty() {
-            let (wrong, planned) = views::load(&self.views, &self.contracts, &BTreeMap::new())?;
-            found = wrong;
-            found.retain(|finding| finding.severity == Severity::Error);
-            if found.is_empty() {
-                return Ok(planned);
-            }
+    /// Whether nothing has an error, as far as the files say by themselves; before anything is asked of the cluster.
+    fn check(&self) -> Result<(), Failure> {
+        let findings = self.contracts.iter().flat_map(|file| &file.diagnostics).cloned();
+        forbid("contracts", findings.collect())?;
+        if views::missing(&self.views, &self.contracts)?.is_empty() {
+            self.plan(Vec::new(), &BTreeMap::new())?;
         }
-        for error in &found {
-            say(error);
-        }
-        let errors = count(found.len() as u64, "error");
-        Err(Failure::No(format!("nothing was applied: the {what} have {errors}; correct them")))
+        Ok(())
+    }
+
+    /// The views, planned over the contracts and what is in force besides.
+    fn plan(&self, in_force: Vec<Relation>, generations: &BTreeMap<String, u32>) -> Result<Vec<PlannedView>, Failure> {
+        let (found, planned) = views::load(&self.views, &self.contracts, in_force, generations)?;
+        forbid("views", found)?;
+        Ok(planned)
     }
 }
 
-fn compare(asked: &Asked, planned: Vec<PlannedView>, kafka: &Kafka, registry: &Registry) -> Result<Vec<Step>, Failure> {
+/// Fails with all errors that were found.
+fn forbid(what: &str, mut found: Vec<Diagnostic>) -> Result<(), Failure> {
+    found.retain(|finding| finding.severity == Severity::Error);
+    if found.is_empty() {
+        return Ok(());
+    }
+    found.iter().for_each(say);
+    let errors = count(found.len() as u64, "error");
+    Err(Failure::No(format!("nothing was applied: the {what} have {errors}; correct them")))
+}
+
+fn compare(asked: &Asked, kafka: &Kafka, registry: &Registry) -> Result<Vec<Step>, Failure> {
     let records = views::published(kafka)?;
-    let generations = views::generations(&records);
-    let views = match generations.values().all(|generation| *generation == 1) {
-        true => planned,
-        // A view that was made anew has topics of its own, and so have those that read it.
-        false => views::load(&asked.views, &asked.contracts, &generations)?.1,
-    };
-    steps(wanted::wanted(&asked.contracts, &views)?, records, kafka, registry)
+    let in_force = views::in_force(&views::missing(&asked.views, &asked.contracts)?, &records, kafka)?;
+    // A view that was made anew has topics of its own, and so have those that read it.
+    let planned = asked.plan(in_force, &views::generations(&records))?;
+    steps(wanted::wanted(&asked.contracts, &planned)?, records, kafka, registry)
 }
 
 /// The steps from the cluster as it is to what is wanted.
@@ -199,9 +204,7 @@ fn observe(wanted: &Wanted, kafka: &Kafka, registry: &Registry) -> Result<Observ
         observed.subjects.extend(found);
     }
     observed.level = registry.level(None)?;
-    if all.contains_key(CONTRACTS_TOPIC) {
-        observed.contracts = published(kafka)?;
-    }
+    observed.contracts = published(kafka)?;
     Ok(observed)
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use weir_contract::{CompiledContract, Contract, Diagnostic, Place, Promise, Severity, has_errors};
 
-use crate::Failure;
+use crate::{Failure, views};
 
 /// How a contract file's name ends.
 const ENDING: &str = ".odcs.yaml";
@@ -35,7 +35,7 @@ pub struct ContractFile {
 /// The contract files of `paths`: files as they are, folders searched for `*.odcs.yaml`, each once, sorted.
 ///
 /// # Errors
-/// [`Failure::Usage`] for a path that is not there, or a folder without a contract.
+/// [`Failure::Usage`] for a path that is not there, or a folder without a contract or a view.
 pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     for path in paths {
@@ -47,7 +47,8 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
         }
         let before = found.len();
         search(path, ENDING, &mut found)?;
-        if found.len() == before {
+        // A folder of views alone is one too: what they read may be elsewhere, and whoever plans them says so.
+        if found.len() == before && views::find(std::slice::from_ref(path))?.is_empty() {
             let text = format!("{}: holds no file that ends in {ENDING}; name another folder", path.display());
             return Err(Failure::Usage(text));
         }
@@ -138,7 +139,7 @@ pub fn load_one(path: &Path) -> Result<ContractFile, Failure> {
     let files = load_all(&[path.to_owned()])?;
     let mut files = files.into_iter();
     let (Some(file), None) = (files.next(), files.next()) else {
-        return Err(Failure::Usage(format!("{}: has several contracts; name one file", path.display())));
+        return Err(Failure::Usage(format!("{}: has none or several contracts; name one file", path.display())));
     };
     match file.compiled {
         Some(_) => Ok(file),

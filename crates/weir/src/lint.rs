@@ -18,7 +18,7 @@ pub fn run(arguments: &Lint) -> Result<Exit, Failure> {
     let named = views::find(&arguments.paths)?;
     let contracts: Vec<_> = arguments.paths.iter().filter(|path| !named.contains(path)).cloned().collect();
     let files = load_all(&contracts)?;
-    let (of_views, _) = views::load(&named, &files, &BTreeMap::new())?;
+    let (of_views, _) = views::load(&named, &files, Vec::new(), &BTreeMap::new())?;
     let findings: Vec<&Diagnostic> = files.iter().flat_map(|file| &file.diagnostics).chain(&of_views).collect();
     let mut out = Out::new();
     for finding in &findings {

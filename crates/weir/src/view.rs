@@ -105,7 +105,7 @@ fn load(arguments: &ViewArgs) -> Result<Loaded, Failure> {
     let mut paths = views::find(&arguments.contracts)?;
     paths.retain(|path| !same(path, &arguments.view));
     paths.insert(0, arguments.view.clone());
-    let (diagnostics, views) = views::load(&paths, &contracts, &BTreeMap::new())?;
+    let (diagnostics, views) = views::load(&paths, &contracts, Vec::new(), &BTreeMap::new())?;
     found.extend(diagnostics);
     let own = arguments.view.display().to_string();
     Ok((found, views.into_iter().find(|view| view.file.file == own)))

@@ -2,7 +2,7 @@
 //! contracts of what they write.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use weir_contract::{ContractRecord, Diagnostic, Place, Severity};
@@ -11,6 +11,8 @@ use weir_view::{Plan, Relation, VIEWS_TOPIC, ViewFile, ViewRecord, generation_to
 use crate::Failure;
 use crate::contracts::{ContractFile, read, search};
 use crate::kafka::Kafka;
+use crate::output::say;
+use crate::published;
 
 /// How a view file's name ends.
 const ENDING: &str = ".view.yaml";
@@ -43,28 +45,86 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-/// Reads the views and plans them over the contracts and each other, under the generations they have. What is wrong
-/// comes first; a view that something is wrong with is left out.
+/// The products of contract files.
+fn products(contracts: &[ContractFile]) -> Vec<Relation> {
+    let of = |file: &ContractFile| Some(Relation::of_contract(file.contract.as_ref()?, file.compiled.as_ref()?));
+    contracts.iter().filter_map(of).flatten().collect()
+}
+
+/// Reads a view file.
+fn open(path: &Path) -> Result<(String, Option<ViewFile>, Vec<Diagnostic>), Failure> {
+    let name = path.display().to_string();
+    let text = read(path).map_err(|why| Failure::Usage(format!("{name}: {why}; name a view file")))?;
+    let (file, diagnostics) = weir_view::read(&text, &name);
+    Ok((text, file, diagnostics))
+}
+
+/// What the views read that is neither a product of the contracts nor one of the views.
+///
+/// # Errors
+/// [`Failure::Usage`] for a file that cannot be read.
+pub fn missing(paths: &[PathBuf], contracts: &[ContractFile]) -> Result<BTreeSet<String>, Failure> {
+    let mut there: BTreeSet<String> = products(contracts).into_iter().flat_map(|r| [r.name, r.topic]).collect();
+    let mut reads = BTreeSet::new();
+    for path in paths {
+        if let (_, Some(file), _) = open(path)? {
+            reads.extend(Plan::reads(&file.sql).unwrap_or_default());
+            there.extend([file.options.id, file.options.topic]);
+        }
+    }
+    Ok(reads.difference(&there).cloned().collect())
+}
+
+/// The products and views that are in force in the cluster under these names; a name that nothing there has is told to
+/// the user, for the plan that lacks it says only where.
+///
+/// # Errors
+/// [`Failure`] of the cluster.
+pub fn in_force(
+    names: &BTreeSet<String>,
+    records: &BTreeMap<String, Vec<u8>>,
+    kafka: &Kafka,
+) -> Result<Vec<Relation>, Failure> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mut relations, mut broken) = published::relations(kafka)?;
+    for (id, record) in records {
+        match ViewRecord::from_json(record).and_then(|record| record.plan()) {
+            Ok((_, plan)) => relations.push((*plan.output).clone()),
+            Err(error) => broken.push(format!("{id}: {error}")),
+        }
+    }
+    relations.retain(|relation| names.contains(&relation.name) || names.contains(&relation.topic));
+    let lacks = |name: &&String| !relations.iter().any(|r| r.name == **name || r.topic == **name);
+    let lacking: Vec<&str> = names.iter().filter(lacks).map(String::as_str).collect();
+    if !lacking.is_empty() {
+        say(format_args!(
+            "read by a view, and neither in the files nor in force in the cluster: {}; name its contract or view too, or apply it first",
+            lacking.join(", ")
+        ));
+        broken.iter().for_each(|why| say(format_args!("in the cluster and of no use: {why}")));
+    }
+    Ok(relations)
+}
+
+/// Reads the views and plans them over the contracts, what is in force besides, and each other, under the generations
+/// they have. What is wrong comes first; a view that something is wrong with is left out.
 ///
 /// # Errors
 /// [`Failure::Usage`] for a file that cannot be read.
 pub fn load(
     paths: &[PathBuf],
     contracts: &[ContractFile],
+    in_force: Vec<Relation>,
     generations: &BTreeMap<String, u32>,
 ) -> Result<(Vec<Diagnostic>, Vec<PlannedView>), Failure> {
     let mut found = Vec::new();
-    let mut products = Vec::new();
-    for file in contracts {
-        if let (Some(contract), Some(compiled)) = (&file.contract, &file.compiled) {
-            products.extend(Relation::of_contract(contract, compiled));
-        }
-    }
+    let mut products = products(contracts);
+    products.extend(in_force);
     let (mut files, mut texts) = (Vec::new(), Vec::new());
     for path in paths {
-        let name = path.display().to_string();
-        let text = read(path).map_err(|why| Failure::Usage(format!("{name}: {why}; name a view file")))?;
-        let (file, diagnostics) = weir_view::read(&text, &name);
+        let (text, file, diagnostics) = open(path)?;
         found.extend(diagnostics);
         if let Some(mut file) = file {
             let generation = generations.get(&file.options.id).copied().unwrap_or(1);

@@ -9,6 +9,7 @@ mod offline;
 mod replay;
 mod up;
 mod usage;
+mod view;
 mod world;
 
 use std::path::{Path, PathBuf};
