@@ -102,7 +102,7 @@ impl Findings {
 }
 
 /// The known name nearest to a misspelt one, if it is near enough to be meant: `; did you mean ...` or nothing.
-pub(crate) fn hint<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> String {
+pub fn hint<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> String {
     let limit = (wrong.chars().count() / 3).max(1);
     let near = known.into_iter().map(|name| (distance(wrong, name), name)).min();
     match near {

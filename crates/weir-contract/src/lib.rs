@@ -35,7 +35,7 @@ pub use bind::Binding;
 pub use check::{Event, Header, MAX_SHOWN, MAX_VIOLATIONS, Report, Violation};
 pub use codes::{Code, explain};
 pub use compile::{CompiledContract, CompiledObject, SchemaSource, compile};
-pub use diagnostic::{Diagnostic, Place, Severity, has_errors};
+pub use diagnostic::{Diagnostic, Place, Severity, has_errors, hint};
 pub use key::key_schema;
 pub use lint::{Lint, lint};
 pub use model::{Contract, Object, Property, read};

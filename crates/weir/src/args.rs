@@ -190,6 +190,9 @@ pub struct ViewReset {
     /// Do not ask.
     #[arg(long, short = 'y')]
     pub yes: bool,
+    /// The steps as JSON lines.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A view and what it may read.

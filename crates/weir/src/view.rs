@@ -22,7 +22,7 @@ use crate::{Exit, Failure};
 /// Runs a command on views.
 ///
 /// # Errors
-/// [`Failure::Usage`] for a file or a folder that is not there, [`Failure::No`] for a view that is not there or cannot
+/// [`Failure::Usage`] for a file, a folder or a URL that is none, [`Failure::No`] for a view that is not there or cannot
 /// be used, [`Failure::Unreachable`].
 pub fn run(arguments: &View) -> Result<Exit, Failure> {
     match &arguments.command {
@@ -71,6 +71,7 @@ fn test(arguments: &ViewArgs) -> Result<Exit, Failure> {
             match why {
                 None => out.line(format_args!("passed: {}", test.name))?,
                 Some(why) => {
+                    let why = why.trim_end();
                     out.line(format_args!("failed: {} ({}:{})\n{why}", test.name, file.file, test.place.line))?
                 }
             }
@@ -115,12 +116,21 @@ fn load(arguments: &ViewArgs) -> Result<Loaded, Failure> {
 fn record(kafka: &Kafka, id: &str) -> Result<ViewRecord, Failure> {
     let records = views::published(kafka)?;
     let Some(record) = records.get(id) else {
-        let known: Vec<&str> = records.keys().map(String::as_str).collect();
-        let known =
-            if known.is_empty() { "there are none".to_owned() } else { format!("there are {}", known.join(", ")) };
-        return Err(Failure::No(format!("there is no view {id} in topic {VIEWS_TOPIC}; {known}")));
+        let others = others(id, records.keys().map(String::as_str));
+        return Err(Failure::No(format!("there is no view {id} in topic {VIEWS_TOPIC}{others}")));
     };
     ViewRecord::from_json(record).map_err(|error| Failure::No(format!("view {id}: {error}")))
+}
+
+/// What there is in place of a view that is not there: the one that was meant, if one is near, or all.
+fn others<'n>(id: &str, known: impl Iterator<Item = &'n str> + Clone) -> String {
+    let hint = weir_contract::hint(id, known.clone());
+    let all: Vec<&str> = known.collect();
+    match (hint.is_empty(), all.is_empty()) {
+        (_, true) => "; there are none, apply it first".to_owned(),
+        (true, false) => format!("; there are {}", all.join(", ")),
+        (false, false) => hint,
+    }
 }
 
 fn list(arguments: &ViewList) -> Result<Exit, Failure> {
@@ -168,6 +178,10 @@ fn explain(arguments: &ViewOf) -> Result<Exit, Failure> {
 
 fn status(arguments: &ViewStatus) -> Result<Exit, Failure> {
     let url = format!("{}/views", arguments.router.trim_end_matches('/'));
+    if let Err(error) = reqwest::Url::parse(&url) {
+        let text = format!("--router {}: {error}; give a URL such as http://127.0.0.1:9465", arguments.router);
+        return Err(Failure::Usage(text));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     let asked = runtime.block_on(async {
         let client = weir_registry::http_client([url.as_str()]).timeout(PATIENCE).build()?;
@@ -204,8 +218,11 @@ fn status(arguments: &ViewStatus) -> Result<Exit, Failure> {
                 if stages > 1 { format!("{whole} in {}", count(stages, "stage")) } else { whole }
             }
         };
+        // The topic of a view that was made anew is not that of its id.
+        let topic = Some(text("topic")).filter(|topic| !topic.is_empty() && *topic != text("id"));
+        let topic = topic.map_or_else(String::new, |topic| format!(", topic {topic}"));
         out.line(format_args!(
-            "{:<34} {:<9} received={} emitted={} quarantined={} late={} lag={lag}  {state}",
+            "{:<34} {:<9} received={} emitted={} quarantined={} late={} lag={lag}  {state}{topic}",
             text("id"),
             text("version"),
             total("received"),
@@ -216,7 +233,10 @@ fn status(arguments: &ViewStatus) -> Result<Exit, Failure> {
     }
     out.flush()?;
     match &arguments.view {
-        Some(view) if !seen => Err(Failure::No(format!("the router knows no view {view}; apply it first"))),
+        Some(view) if !seen => {
+            let known = views.iter().filter_map(|view| view.get("id")?.as_str());
+            Err(Failure::No(format!("the router knows no view {view}{}", others(view, known))))
+        }
         _ => Ok(Exit::Done),
     }
 }
@@ -233,7 +253,11 @@ fn reset(arguments: &ViewReset) -> Result<Exit, Failure> {
     let steps = compare(wanted, &kafka, &registry)?;
     let mut out = Out::new();
     for step in &steps {
-        out.line(step)?;
+        if arguments.json {
+            out.json(&step.json())?;
+        } else {
+            out.line(step)?;
+        }
     }
     out.flush()?;
     let question = format!("make view {} anew in topic {}?", view.record.id, view.plan.output.topic);

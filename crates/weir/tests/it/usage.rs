@@ -26,6 +26,11 @@ fn wrong_arguments_end_with_64_and_say_what_is_wrong() {
     check(&["quarantine", "show", "t", "here"], "here: no position; give partition:offset");
     check(&["--log", "loud=very", "explain"], "--log");
     check(&["up", "--contracts", "nowhere"], "nowhere: No such file");
+    check(&["view", "plan"], "<VIEW>");
+    check(&["view", "plan", "views", "--contracts", "mesh/relaxed"], "views: Is a directory");
+    check(&["view", "test", "no.view.yaml", "--contracts", "mesh/relaxed"], "no.view.yaml: No such file");
+    check(&["view", "test", "views/totals.view.yaml", "--contracts", "nowhere"], "nowhere: No such file");
+    check(&["view", "status", "--router", "nonsense"], "--router nonsense: relative URL");
 }
 
 #[test]
@@ -71,6 +76,9 @@ fn a_kafka_that_is_away_is_named_within_seconds() {
             &["apply", "mesh/orders.odcs.yaml", "--yes"],
             &["produce", "--contract", "mesh/orders.odcs.yaml", "--file", "check/events.jsonl"],
             &["quarantine", "list", "t"],
+            &["view", "list"],
+            &["view", "explain", "shop.totals"],
+            &["view", "reset", "shop.totals", "--yes"],
             &["up", "--contracts", "mesh/relaxed", "--headless"],
         ] {
             let check = &check;

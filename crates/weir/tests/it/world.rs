@@ -1,4 +1,4 @@
-//! One Kafka with a schema registry and, where asked for, an enforcer, and what is needed to look into it.
+//! One Kafka with a schema registry and, where asked for, an enforcer and a router, and what is needed to look into it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::Parser;
 use contract_enforcer::Enforcer;
 use contract_enforcer::config::{Config, Raw};
+use router::Router;
 use schema_registry::{Service, Users};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use weir_kafka::{Admin, ClusterConfig, Read, ReadOptions, Reader, Record};
 use weir_testkit::kafka::Cluster;
@@ -19,6 +21,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A world of its own for one test.
 pub struct World {
     enforcer: Option<Enforcer>,
+    router: Option<(Router, TempDir)>,
     service: Option<Service>,
     runtime: Runtime,
     pub bootstrap: String,
@@ -52,6 +55,7 @@ impl World {
         let service = Some(service);
         Some(World {
             enforcer: None,
+            router: None,
             service,
             runtime,
             bootstrap,
@@ -72,6 +76,19 @@ impl World {
         let enforcer = self.runtime.block_on(Enforcer::start(config)).unwrap();
         wait_for(PATIENCE, "the enforcer", || enforcer.health.is_ready());
         self.enforcer = Some(enforcer);
+    }
+
+    /// Starts a router, waits until it is ready, and returns its URL.
+    pub fn route(&mut self) -> String {
+        let state = TempDir::new().unwrap();
+        let mut config =
+            router::config::Config::new(self.config.clone(), &self.registry, state.path().to_owned()).unwrap();
+        config.listen = "127.0.0.1:0".parse().unwrap();
+        let router = self.runtime.block_on(Router::start(config)).unwrap();
+        wait_for(PATIENCE, "the router", || router.health.is_ready());
+        let url = format!("http://{}", router.address());
+        self.router = Some((router, state));
+        url
     }
 
     /// Runs a command against this world.
@@ -112,6 +129,12 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        if let Some((router, _state)) = self.router.take() {
+            let stopped = self.runtime.block_on(router.stop());
+            if !std::thread::panicking() {
+                stopped.unwrap();
+            }
+        }
         if let Some(enforcer) = self.enforcer.take() {
             let stopped = self.runtime.block_on(enforcer.stop());
             if !std::thread::panicking() {
