@@ -204,7 +204,7 @@ fn contract(view: &Path, named: &str, plan: &Plan, found: &mut Vec<Diagnostic>) 
         }
     };
     let fits = contract.as_ref().is_some_and(&mut topic);
-    found.extend(lint.diagnostics.into_iter().filter(|d| d.severity == Severity::Error));
+    found.extend(lint.diagnostics);
     let contract = contract.filter(|_| fits && !wrong)?;
     Some(ContractRecord::new(&contract, &source))
 }
