@@ -13,6 +13,8 @@ mod versions;
 mod windows;
 mod within;
 
+use std::collections::BTreeMap;
+
 use twox_hash::XxHash3_128;
 
 pub(crate) use foreign::{ANSWER, SUBSCRIPTION};
@@ -182,7 +184,7 @@ impl Clock {
 /// What a record will do, until it is certain.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    writes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     bytes: Vec<u8>,
     /// Key, value and time of each output; the bytes of both lie one after the other.
     outputs: Vec<Pend>,
@@ -226,17 +228,14 @@ impl Pending {
     }
 
     fn put(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
-        match self.writes.iter_mut().find(|(known, _)| *known == key) {
-            Some(write) => write.1 = value,
-            None => self.writes.push((key, value)),
-        }
+        self.writes.insert(key, value);
     }
 
     /// What the state holds once the writes are done.
     fn get(&self, state: &dyn State, key: &[u8], value: &mut Vec<u8>) -> Result<bool, StateError> {
-        match self.writes.iter().find(|(known, _)| known == key) {
-            Some((_, None)) => Ok(false),
-            Some((_, Some(known))) => {
+        match self.writes.get(key) {
+            Some(None) => Ok(false),
+            Some(Some(known)) => {
                 value.extend_from_slice(known);
                 Ok(true)
             }
@@ -244,13 +243,42 @@ impl Pending {
         }
     }
 
+    /// Visits what the state holds under a prefix once the writes are done, in the order of the keys, until `visit` gives
+    /// `false`.
+    fn scan(
+        &self,
+        state: &dyn State,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StateError> {
+        let written = self.writes.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
+        let mut written = written.map(|(key, value)| (key.as_slice(), value.as_deref())).peekable();
+        let mut goes = true;
+        let mut see = |key: &[u8], value: Option<&[u8]>| {
+            goes &= value.is_none_or(|value| goes && visit(key, value));
+            goes
+        };
+        state.scan(prefix, &mut |key, value| {
+            while let Some((before, value)) = written.next_if(|(written, _)| *written < key) {
+                if !see(before, value) {
+                    return false;
+                }
+            }
+            let newer = written.next_if(|(written, _)| *written == key);
+            see(key, newer.map_or(Some(value), |(_, value)| value))
+        })?;
+        _ = written.all(|(key, value)| see(key, value));
+        Ok(())
+    }
+
     fn commit(&mut self, state: &mut dyn State, emit: &mut dyn Emit) -> Result<(), StateError> {
-        for (key, value) in self.writes.drain(..) {
+        for (key, value) in &self.writes {
             match value {
-                Some(value) => state.put(&key, &value)?,
-                None => state.delete(&key)?,
+                Some(value) => state.put(key, value)?,
+                None => state.delete(key)?,
             }
         }
+        self.writes.clear();
         let mut at = 0;
         let mut take = |length: Option<usize>| {
             let from = at;

@@ -46,7 +46,7 @@ impl Task {
         let (from, to) = (record.time.saturating_sub(gap), record.time.saturating_add(gap));
         let mut near: Vec<Session> = Vec::new();
         let mut whole = true;
-        state.scan(&prefix, &mut |place, entry| {
+        self.pending.scan(state, &prefix, &mut |place, entry| {
             let start = place.get(prefix.len()..).and_then(|rest| rest.first_chunk::<8>());
             let Some(start) = start.map(|start| unsorted(*start)) else { return true };
             let mut bytes = Bytes(entry);

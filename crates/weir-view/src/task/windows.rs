@@ -108,13 +108,11 @@ impl Task {
 
     /// The windows that have closed: the keys of their entries in the index and of their own. The caller removes both.
     pub(super) fn due(&mut self, stream_time: i64, state: &dyn State) -> Result<Vec<Due>, Fault> {
-        let mut due = Vec::new();
+        let (mut due, mut next) = (Vec::new(), i64::MAX);
         if self.clock.next_close.is_some_and(|next| next > stream_time) {
             return Ok(due);
         }
-        let mut next = i64::MAX;
-        let closes = self.space | CLOSES;
-        state.scan(&[closes], &mut |index, _| {
+        self.pending.scan(state, &[self.space | CLOSES], &mut |index, _| {
             let Some((time, place)) = index.get(1..).and_then(|rest| rest.split_first_chunk::<8>()) else {
                 return true;
             };
@@ -125,14 +123,6 @@ impl Task {
             due.push((index.to_vec(), place.to_vec()));
             true
         })?;
-        // Windows that this record has opened are in no store yet.
-        for (key, _) in
-            self.pending.writes.iter().filter(|(key, value)| key.first() == Some(&closes) && value.is_some())
-        {
-            if let Some((time, _)) = key.get(1..).and_then(|rest| rest.split_first_chunk::<8>()) {
-                next = next.min(unsorted(*time));
-            }
-        }
         self.clock.next_close = Some(next);
         Ok(due)
     }

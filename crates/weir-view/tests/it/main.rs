@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test or benchmark ends where its ground is missing")]
 
+mod behind;
 mod cases;
 mod encodings;
 mod expressions;
