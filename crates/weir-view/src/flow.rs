@@ -6,7 +6,7 @@ use weir_expr::ExprError;
 use crate::plan::Plan;
 use crate::projection::RowError;
 use crate::state::Memory;
-use crate::task::{Emit, Fault, Output, Record, Task};
+use crate::task::{Emit, Fault, Output, Record, Task, Undefined};
 
 /// A plan at work on one partition.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct Flow {
     written: Vec<i64>,
     /// Why records between stages were not taken.
     pub faults: Vec<RowError>,
+    /// The rows that were due and have no value, of all stages.
+    pub undefined: Vec<Undefined>,
 }
 
 /// A record that goes on: key, value and time.
@@ -61,6 +63,7 @@ impl Flow {
             inputs: stages.iter().map(|stage| stage.inputs.iter().map(name).collect()).collect(),
             written: vec![0; stages.len()],
             faults: Vec::new(),
+            undefined: Vec::new(),
         })
     }
 
@@ -98,10 +101,13 @@ impl Flow {
     fn step(&mut self, stage: usize, input: usize, record: &Record<'_>, emit: &mut dyn Emit) -> Result<(), Fault> {
         let (Some(task), Some(state)) = (self.tasks.get_mut(stage), self.states.get_mut(stage)) else { return Ok(()) };
         if stage + 1 == self.written.len() {
-            return task.process(input, record, state, emit).map(|_| ());
+            task.process(input, record, state, emit)?;
+            self.undefined.extend_from_slice(task.undefined());
+            return Ok(());
         }
         let mut made = Collected::default();
         task.process(input, record, state, &mut made)?;
+        self.undefined.extend_from_slice(task.undefined());
         for (key, value, time) in made.0 {
             let offset = self.written[stage];
             self.written[stage] += 1;

@@ -33,5 +33,5 @@ pub use record::{RecordError, VIEWS_TOPIC, ViewRecord, generation_topic};
 pub use relation::Relation;
 pub use sieve::{Condition, Looked, Sieve};
 pub use state::{Memory, State, StateError};
-pub use task::{Done, Emit, Fault, Output, Record, Task};
+pub use task::{Done, Emit, Fault, Of, Output, Record, Task, Undefined};
 pub use views::plan_all;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use weir_avro::{Fault, FieldPath, Limits, Schema, Slot, Utf8, Walker, put_long, recycle};
+use weir_avro::{Fault, FieldPath, JsonForm, Limits, Schema, Slot, Utf8, Walker, put_long, recycle, to_json};
 use weir_expr::sql::{self, Column, Expr, Kind};
 use weir_expr::{EvalError, ExprError, Input, Program, Value, Wanted};
 
@@ -219,6 +219,11 @@ impl Projection {
     /// The condition, as it was written.
     pub(crate) fn condition(&self) -> Option<&Condition> {
         self.condition.as_ref()
+    }
+
+    /// A row as JSON, where it is whole.
+    pub(crate) fn json(&self, row: &[u8]) -> Option<String> {
+        to_json(self.walker.schema(), row, JsonForm::Plain).ok().map(|json| json.to_string())
     }
 
     /// How many columns there are.

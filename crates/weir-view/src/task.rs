@@ -5,6 +5,7 @@
 //! written, so the caller can put it aside and go on.
 
 mod foreign;
+mod pending;
 mod regroup;
 mod rekey;
 mod sessions;
@@ -13,11 +14,10 @@ mod versions;
 mod windows;
 mod within;
 
-use std::collections::BTreeMap;
-
 use twox_hash::XxHash3_128;
 
 pub(crate) use foreign::{ANSWER, SUBSCRIPTION};
+pub(crate) use pending::Pending;
 pub(crate) use rekey::{Changes, Rekey};
 
 use crate::aggregate::Aggregate;
@@ -29,6 +29,8 @@ use crate::state::{State, StateError};
 
 /// The form of all values in the state.
 const FORM: u8 = 1;
+/// What is said of a record that was held.
+const ALONE: &str = "a record that has met no other in its time";
 /// What the keys of the state begin with.
 const ROWS: u8 = 1;
 const CLOSES: u8 = 2;
@@ -90,9 +92,45 @@ pub enum Done {
     NoKey,
     /// Every window it belongs to is closed.
     Late,
-    /// It was taken, but a row that it makes due is not in the output: the row of a window that it closes, or of a group
-    /// of several records, for which an expression has no value. Counted.
-    Undefined,
+}
+
+/// A row that is due and is not in the output, because an expression has no value for it, where the record that makes it
+/// due is not at fault and was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undefined {
+    /// What the row is made of.
+    pub of: Of,
+    /// Why it has no value, for people and without any of its values.
+    pub reason: String,
+}
+
+/// What a row is made of that has no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// A group that the record was taken into which was processed.
+    Group,
+    /// A record that was held until its time was over, and has met no other.
+    Held {
+        /// The number of its input.
+        input: usize,
+        /// Its offset there.
+        offset: i64,
+        /// Its key.
+        key: Vec<u8>,
+        /// Its Avro datum.
+        value: Vec<u8>,
+        /// Its event time, in milliseconds since the epoch.
+        time: i64,
+    },
+    /// Records that are no longer there.
+    Row {
+        /// The key that the output would have.
+        key: Vec<u8>,
+        /// What the expressions were asked of, as JSON, if there is as much.
+        row: Option<String>,
+        /// Its time, in milliseconds since the epoch.
+        time: i64,
+    },
 }
 
 #[derive(Debug)]
@@ -181,118 +219,6 @@ impl Clock {
     }
 }
 
-/// What a record will do, until it is certain.
-#[derive(Debug, Default)]
-pub(crate) struct Pending {
-    writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    bytes: Vec<u8>,
-    /// Key, value and time of each output; the bytes of both lie one after the other.
-    outputs: Vec<Pend>,
-}
-
-#[derive(Debug)]
-struct Pend {
-    key: Option<usize>,
-    value: Option<usize>,
-    time: i64,
-    headers: bool,
-}
-
-/// Key, value and time.
-type Made = (Option<Vec<u8>>, Option<Vec<u8>>, i64);
-
-impl Pending {
-    fn clear(&mut self) {
-        self.writes.clear();
-        self.bytes.clear();
-        self.outputs.clear();
-    }
-
-    fn output(&mut self, key: Option<&[u8]>, value: Option<&[u8]>, time: i64, headers: bool) {
-        self.bytes.extend_from_slice(key.unwrap_or_default());
-        self.bytes.extend_from_slice(value.unwrap_or_default());
-        self.outputs.push(Pend { key: key.map(<[u8]>::len), value: value.map(<[u8]>::len), time, headers });
-    }
-
-    /// The outputs, taken out: key, value and time of each.
-    fn taken(&mut self) -> Vec<Made> {
-        let mut at = 0;
-        let mut take = |length: Option<usize>| {
-            let from = at;
-            at += length.unwrap_or(0);
-            length.and_then(|_| self.bytes.get(from..at)).map(<[u8]>::to_vec)
-        };
-        let made = self.outputs.drain(..).map(|Pend { key, value, time, .. }| (take(key), take(value), time)).collect();
-        self.bytes.clear();
-        made
-    }
-
-    fn put(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.writes.insert(key, value);
-    }
-
-    /// What the state holds once the writes are done.
-    fn get(&self, state: &dyn State, key: &[u8], value: &mut Vec<u8>) -> Result<bool, StateError> {
-        match self.writes.get(key) {
-            Some(None) => Ok(false),
-            Some(Some(known)) => {
-                value.extend_from_slice(known);
-                Ok(true)
-            }
-            None => state.get(key, value),
-        }
-    }
-
-    /// Visits what the state holds under a prefix once the writes are done, in the order of the keys, until `visit` gives
-    /// `false`.
-    fn scan(
-        &self,
-        state: &dyn State,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StateError> {
-        let written = self.writes.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
-        let mut written = written.map(|(key, value)| (key.as_slice(), value.as_deref())).peekable();
-        let mut goes = true;
-        let mut see = |key: &[u8], value: Option<&[u8]>| {
-            goes &= value.is_none_or(|value| goes && visit(key, value));
-            goes
-        };
-        state.scan(prefix, &mut |key, value| {
-            while let Some((before, value)) = written.next_if(|(written, _)| *written < key) {
-                if !see(before, value) {
-                    return false;
-                }
-            }
-            let newer = written.next_if(|(written, _)| *written == key);
-            see(key, newer.map_or(Some(value), |(_, value)| value))
-        })?;
-        _ = written.all(|(key, value)| see(key, value));
-        Ok(())
-    }
-
-    fn commit(&mut self, state: &mut dyn State, emit: &mut dyn Emit) -> Result<(), StateError> {
-        for (key, value) in &self.writes {
-            match value {
-                Some(value) => state.put(key, value)?,
-                None => state.delete(key)?,
-            }
-        }
-        self.writes.clear();
-        let mut at = 0;
-        let mut take = |length: Option<usize>| {
-            let from = at;
-            at += length.unwrap_or(0);
-            length.map(|_| &self.bytes[from..at])
-        };
-        for Pend { key, value, time, headers } in self.outputs.drain(..) {
-            let (key, value) = (take(key), take(value));
-            emit.emit(Output { key, value, time, headers });
-        }
-        Ok(())
-    }
-}
-
 fn hash(bytes: &[u8]) -> [u8; 16] {
     XxHash3_128::oneshot(bytes).to_le_bytes()
 }
@@ -374,6 +300,7 @@ impl Task {
                 Ok(done)
             }
             Err(fault) => {
+                self.pending.clear();
                 self.clock = clocks.0;
                 if let (Some(next), Some(clock)) = (&mut self.next, clocks.1) {
                     next.clock = clock;
@@ -387,19 +314,38 @@ impl Task {
     fn whole(&mut self, input: usize, record: &Record<'_>, state: &dyn State) -> Result<Done, Fault> {
         let mut done = self.take(input, record, state)?;
         let Some(mut next) = self.next.take() else { return Ok(done) };
-        let made = self.pending.taken();
+        let (made, held) = (self.pending.taken(), self.pending.held);
         std::mem::swap(&mut self.pending, &mut next.pending);
-        let taken = made.iter().try_for_each(|(key, value, time)| {
+        let taken = made.iter().enumerate().try_for_each(|(i, (key, value, time))| {
             let record = Record { key: key.as_deref(), value: value.as_deref(), time: *time, headers: &[], ..*record };
-            match next.take(0, &record, state)? {
-                Done::Taken => {}
-                other => done = other,
+            let (mark, clock) = ((i < held).then(|| next.pending.mark()), next.clock);
+            match (next.take(0, &record, state), mark) {
+                (Ok(Done::Taken), _) => {}
+                (Ok(other), _) => done = other,
+                // The record at hand has only made it due.
+                (Err(Fault::Record(fault)), Some(mark)) => {
+                    next.pending.undo(mark);
+                    next.clock = clock;
+                    let row = match &next.operator {
+                        Operator::Aggregate { keys, .. } => keys.json(record.value.unwrap_or_default()),
+                        _ => None,
+                    };
+                    let of = Of::Row { key: record.key.unwrap_or_default().to_vec(), row, time: *time };
+                    next.pending.undefined.push(Undefined { of, reason: format!("{ALONE}: {fault}") });
+                }
+                (Err(fault), _) => return Err(fault),
             }
+            next.pending.settle();
             Ok(())
         });
         std::mem::swap(&mut self.pending, &mut next.pending);
         self.next = Some(next);
         taken.map(|()| done)
+    }
+
+    /// The rows that the last record made due and that have no value; the caller puts them aside.
+    pub fn undefined(&self) -> &[Undefined] {
+        &self.pending.undefined
     }
 
     /// Drops what the task remembers of its state between records, for a caller whose transaction was aborted and whose

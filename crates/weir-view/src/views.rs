@@ -142,10 +142,11 @@ impl Test {
                 Err(fault) => return Err(format!("{place}: {fault}")),
             }
             faults.extend(flow.faults.drain(..).map(|fault| format!("{place}, behind a repartition: {fault}")));
+            faults.extend(flow.undefined.drain(..).map(|row| format!("{place} makes due {}", row.reason)));
         }
         if faults.len() != self.faults {
             return Err(format!(
-                "{} records were not taken, {} expected\n{}",
+                "{} records or rows were put aside, {} expected\n{}",
                 faults.len(),
                 self.faults,
                 faults.join("\n")

@@ -9,7 +9,7 @@ use weir_avro::{Slot, recycle};
 use weir_contract::{Action, Binding, Code, CompiledObject, Event, Outcome, SchemaRef, Source, attempts, decide, plan};
 use weir_kafka::{Outgoing, TransactionError, TransactionalWriter};
 use weir_pump::Header;
-use weir_view::{Emit, Output};
+use weir_view::{Emit, Of, Output, StageInput, Undefined};
 
 use crate::views::View;
 
@@ -74,6 +74,14 @@ pub struct Input<'r> {
     pub partition: i32,
     /// Its offset.
     pub offset: i64,
+    /// Its key as it came.
+    pub key: Option<&'r [u8]>,
+    /// Its value as it came.
+    pub value: Option<&'r [u8]>,
+    /// Its time, in milliseconds since the epoch.
+    pub timestamp: Option<i64>,
+    /// Its headers.
+    pub headers: &'r [Header<'r>],
 }
 
 /// What a view has written since the last commit.
@@ -105,8 +113,6 @@ pub struct Emitter<'e> {
     pub rekeyed: bool,
     /// The record that is being processed.
     pub input: Input<'e>,
-    /// Its headers.
-    pub headers: &'e [Header<'e>],
     /// The contract of the output.
     pub checker: Option<&'e mut Checker>,
     /// Room for a value with its frame.
@@ -119,7 +125,7 @@ pub struct Emitter<'e> {
 
 impl Emit for Emitter<'_> {
     fn emit(&mut self, output: Output<'_>) {
-        let headers = if output.headers { self.headers } else { &[] };
+        let headers = if output.headers { self.input.headers } else { &[] };
         let checked = match &mut self.checker {
             Some(checker) => checker.check(&output, headers, &self.input, self.view.schema_id),
             None => None,
@@ -174,41 +180,61 @@ impl Emit for Emitter<'_> {
 
 impl Emitter<'_> {
     /// Puts the input record aside as it came, with the reason behind its own headers.
-    pub fn put_aside(&mut self, key: Option<&[u8]>, value: Option<&[u8]>, timestamp: Option<i64>, reason: &str) {
+    pub fn put_aside(&mut self, reason: &str) {
+        let record = self.input;
+        self.quarantine(&record, reason);
+    }
+
+    /// Puts aside what a row is made of that has no value: the input record, or one that was held, as the state has it, or
+    /// the row itself, which the input record has made due.
+    pub fn put_undefined(&mut self, row: &Undefined, inputs: &[StageInput]) {
+        let bare = Input { headers: &[], ..self.input };
+        let made = match &row.of {
+            Of::Group => self.input,
+            Of::Held { input, offset, key, value, time } => Input {
+                topic: inputs.get(*input).map_or(bare.topic, |input| &input.relation.topic),
+                offset: *offset,
+                key: Some(key),
+                value: Some(value),
+                timestamp: Some(*time),
+                ..bare
+            },
+            Of::Row { key, row, time } => {
+                Input { key: Some(key), value: row.as_deref().map(str::as_bytes), timestamp: Some(*time), ..bare }
+            }
+        };
+        self.quarantine(&made, &row.reason);
+    }
+
+    fn quarantine(&mut self, record: &Input<'_>, reason: &str) {
         let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
         let violations = json!({
             "violations": [{"code": Code::ViewFailed.name(), "rule": "view", "path": "this", "mode": "enforce", "message": reason}],
             "omitted": 0,
         });
-        let Input { topic, partition, offset } = self.input;
         self.written.quarantined += 1;
         self.pass_on(
             self.quarantine,
-            (key, value, timestamp),
+            record,
             &[
                 ("weir.violations", violations.to_string().into()),
-                ("weir.attempt", (attempts(self.headers) + 1).to_string().into()),
-                ("__connect.errors.topic", topic.into()),
-                ("__connect.errors.partition", partition.to_string().into()),
-                ("__connect.errors.offset", offset.to_string().into()),
+                ("weir.attempt", (attempts(record.headers) + 1).to_string().into()),
+                ("__connect.errors.topic", record.topic.into()),
+                ("__connect.errors.partition", record.partition.to_string().into()),
+                ("__connect.errors.offset", record.offset.to_string().into()),
                 ("__connect.errors.exception.message", format!("{}: {reason}", Code::ViewFailed).into()),
             ],
         );
     }
 
     /// Writes the input record as it came to the topic of those that came too late.
-    pub fn put_late(&mut self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>, timestamp: Option<i64>) {
-        self.pass_on(topic, (key, value, timestamp), &[]);
+    pub fn put_late(&mut self, topic: &str) {
+        let record = self.input;
+        self.pass_on(topic, &record, &[]);
     }
 
-    /// Writes the input record, its bytes as they came, with where it comes from and more behind its headers.
-    fn pass_on(
-        &mut self,
-        topic: &str,
-        (key, value, timestamp): (Option<&[u8]>, Option<&[u8]>, Option<i64>),
-        more: &[(&str, Cow<'_, str>)],
-    ) {
-        let from = self.input;
+    /// Writes a record, its bytes as they came, with where it comes from and more behind its headers.
+    fn pass_on(&mut self, topic: &str, from: &Input<'_>, more: &[(&str, Cow<'_, str>)]) {
         let ours: [(&str, Cow<'_, str>); 4] = [
             ("weir.contract", format!("{}@{}", self.view.id, self.view.version).into()),
             ("weir.source.topic", from.topic.into()),
@@ -216,7 +242,8 @@ impl Emitter<'_> {
             ("weir.source.offset", from.offset.to_string().into()),
         ];
         let ours = ours.iter().chain(more).map(|(name, value)| (*name, Some(value.as_bytes())));
-        let headers: Vec<Header<'_>> = self.headers.iter().copied().chain(ours).collect();
+        let headers: Vec<Header<'_>> = from.headers.iter().copied().chain(ours).collect();
+        let Input { key, value, timestamp, .. } = *from;
         let out = Outgoing { topic, partition: Some(self.partition), key, value, headers: &headers, timestamp };
         if let Err(error) = self.writer.send(&out) {
             self.failed.get_or_insert(error);

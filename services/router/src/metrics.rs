@@ -13,13 +13,13 @@ const EMITTED: Metric =
     Metric::new("weir_router_emitted", "Records a view has committed to its topic, tombstones too.");
 const QUARANTINED: Metric = Metric::new(
     "weir_router_quarantined",
-    "Entries a view has committed to its quarantine: records it could not take and outputs that broke its contract.",
+    "Entries a view has committed to its quarantine: records it could not take, rows without a value, outputs that broke its contract.",
 );
 const LATE: Metric = Metric::new("weir_router_late", "Records that came when all their windows had closed.");
 const NO_KEY: Metric = Metric::new("weir_router_no_key", "Records without the key they would be joined or grouped by.");
 const UNDEFINED: Metric = Metric::new(
     "weir_router_undefined",
-    "Records that made a row due (of a window that closes, of a group) for which an expression has no value.",
+    "Rows in the quarantine (of a window that closed, of a group) for which an expression has no value.",
 );
 const RESTORED: Metric = Metric::new("weir_router_restored", "Entries of the state that came from the changelog.");
 const COPIED: Metric =

@@ -102,7 +102,7 @@ pub struct Counts {
     pub late: u64,
     /// Records without the key they would be grouped or joined by.
     pub no_key: u64,
-    /// Records that made a row due that has no value.
+    /// Rows that were due and have no value.
     pub undefined: u64,
 }
 
@@ -263,7 +263,6 @@ impl Working {
         if ready.headers {
             record.visit_headers(|header| headers.push(header));
         }
-        let timestamp = || record.timestamp().millis();
         let mut reason = match &ready.value {
             Value::Fault(reason) => Some(reason.clone()),
             _ => None,
@@ -271,7 +270,15 @@ impl Working {
         if record.key().is_some_and(|key| key.len() > MAX_KEY) {
             reason = Some(format!("the key has more than {MAX_KEY} bytes"));
         }
-        let at = Input { topic: &source.topic, partition: source.partition, offset: record.offset() };
+        let at = Input {
+            topic: &source.topic,
+            partition: source.partition,
+            offset: record.offset(),
+            key: record.key(),
+            value: record.value(),
+            timestamp: record.timestamp().millis(),
+            headers: &headers,
+        };
         let stages = self.view.stages();
         let Some(stage) = stages.get(self.stage) else { return Ok(Step::Rests) };
         let mut emitter = Emitter {
@@ -283,7 +290,6 @@ impl Working {
             partition: self.partition,
             rekeyed: stage.rekeyed,
             input: at,
-            headers: &headers,
             checker: self.checker.as_mut(),
             value: &mut self.value,
             written: &mut self.counts.written,
@@ -299,21 +305,28 @@ impl Working {
                 headers: &headers,
             };
             match self.task.process(input, &shown, &mut Kept(&mut self.store), &mut emitter) {
-                Ok(Done::Taken) => {}
-                Ok(Done::Late) => {
-                    self.counts.late += 1;
-                    if let Some(topic) = &self.late {
-                        emitter.put_late(topic, record.key(), record.value(), timestamp());
+                Ok(done) => {
+                    match done {
+                        Done::Taken => {}
+                        Done::Late => {
+                            self.counts.late += 1;
+                            if let Some(topic) = &self.late {
+                                emitter.put_late(topic);
+                            }
+                        }
+                        Done::NoKey => self.counts.no_key += 1,
+                    }
+                    for row in self.task.undefined() {
+                        self.counts.undefined += 1;
+                        emitter.put_undefined(row, &stage.inputs);
                     }
                 }
-                Ok(Done::NoKey) => self.counts.no_key += 1,
-                Ok(Done::Undefined) => self.counts.undefined += 1,
                 Err(Fault::Record(fault)) => reason = Some(fault.to_string()),
                 Err(Fault::State(fault)) => return Err(Trouble::State(fault.to_string())),
             }
         }
         if let Some(reason) = reason {
-            emitter.put_aside(record.key(), record.value(), timestamp(), &reason);
+            emitter.put_aside(&reason);
         }
         let failed = emitter.failed;
         self.counts.received += u64::from(self.counted[input]);

@@ -3,10 +3,13 @@
 use weir_avro::{put_blob, put_long};
 
 use super::windows::{read_head, read_memories, show};
-use super::{BROKEN, Done, FORM, Fault, Operator, ROWS, Record, Task, keyed};
+use super::{BROKEN, Done, FORM, Fault, Of, Operator, ROWS, Record, Task, Undefined, keyed};
 use crate::aggregate::Memory;
 use crate::bytes::Bytes;
 use crate::state::State;
+
+/// In the entry of a group, in place of whether a row of it is in the output: there is none, for it has no value.
+const FAILED: u8 = 2;
 
 impl Task {
     pub(super) fn regroup(&mut self, record: &Record<'_>, state: &dyn State, row: &mut Vec<u8>) -> Result<Done, Fault> {
@@ -44,7 +47,6 @@ impl Task {
             return Ok(Done::Taken);
         }
         keys.run(new.or(old).unwrap_or_default(), record, row)?;
-        let mut done = Done::Taken;
         let shown = show(
             &mut self.select,
             &mut self.pending,
@@ -57,21 +59,25 @@ impl Task {
             was,
             record,
         );
-        let now = match shown {
-            Ok(now) => now,
+        let (now, state) = match shown {
+            Ok(now) => (now, u8::from(now.is_some())),
             // What another task has put in it will take out again, whatever the row of the group is worth meanwhile.
-            Err(_) if changes.apart => {
-                done = Done::Undefined;
-                Task::settle(&mut self.pending, key, was, None, record.time)
+            Err(fault) if changes.apart => {
+                // Once, until the row has a value again.
+                if found.get(1) != Some(&FAILED) {
+                    let reason = format!("the row of the group: {fault}");
+                    self.pending.undefined.push(Undefined { of: Of::Group, reason });
+                }
+                (Task::settle(&mut self.pending, key, was, None, record.time), FAILED)
             }
             Err(fault) => return Err(fault.into()),
         };
-        let mut entry = vec![FORM, u8::from(now.is_some())];
+        let mut entry = vec![FORM, state];
         entry.extend_from_slice(now.as_ref().map_or(&[], |hash| hash));
         put_blob(&mut entry, row);
         put_long(&mut entry, rows);
         memories.iter().for_each(|memory| memory.write(&mut entry));
         self.pending.put(place, Some(entry));
-        Ok(done)
+        Ok(Done::Taken)
     }
 }

@@ -35,7 +35,8 @@ impl Task {
         let value = record.value.unwrap_or_default();
         if !keys.run(value, record, row)? {
             // Out by WHERE, yet time has gone on.
-            return self.close(stream_time, state);
+            self.close(stream_time, state)?;
+            return Ok(Done::Taken);
         }
         let made = match texts {
             Some(texts) => unambiguous(texts, key, record)?,
@@ -130,6 +131,7 @@ impl Task {
         self.pending.put(place, Some(entry));
         self.pending.put(index, Some(vec![FORM]));
         self.clock.next_close = self.clock.next_close.map(|next| next.min(closes(end)));
-        self.close(stream_time, state)
+        self.close(stream_time, state)?;
+        Ok(Done::Taken)
     }
 }

@@ -2,9 +2,10 @@
 
 use std::io::Write as _;
 
+use jiff::Timestamp;
 use weir_avro::{put_blob, put_long};
 
-use super::{BROKEN, CLOSES, Done, FORM, Fault, Operator, Pending, ROWS, Record, Rekey, Task, keyed};
+use super::{BROKEN, CLOSES, Done, FORM, Fault, Of, Operator, Pending, ROWS, Record, Rekey, Task, Undefined, keyed};
 use crate::aggregate::{Aggregate, Memory};
 use crate::bytes::{Bytes, sorted, unsorted};
 use crate::calendar::{begin_of, day_of};
@@ -97,8 +98,10 @@ impl Task {
             }
             self.pending.put(place, Some(entry));
         }
-        let closed = if window.is_some() { self.close(stream_time, state)? } else { Done::Taken };
-        Ok(if taken == 0 { Done::Late } else { closed })
+        if window.is_some() {
+            self.close(stream_time, state)?;
+        }
+        Ok(if taken == 0 { Done::Late } else { Done::Taken })
     }
 
     /// The greatest event time seen, this record's with it.
@@ -128,10 +131,9 @@ impl Task {
     }
 
     /// Drops the windows that have closed, and puts their last word out where the view waits for it.
-    pub(super) fn close(&mut self, stream_time: i64, state: &dyn State) -> Result<Done, Fault> {
+    pub(super) fn close(&mut self, stream_time: i64, state: &dyn State) -> Result<(), Fault> {
         let due = self.due(stream_time, state)?;
-        let Operator::Aggregate { all, window, last, .. } = &self.operator else { return Ok(Done::Taken) };
-        let mut done = Done::Taken;
+        let Operator::Aggregate { all, window, last, .. } = &self.operator else { return Ok(()) };
         for (index, place) in due {
             let mut found = Vec::new();
             if let (true, Some(window)) = (*last && self.pending.get(state, &place, &mut found)?, window) {
@@ -151,14 +153,17 @@ impl Task {
                 let (select, pending, room) = (&mut self.select, &mut self.pending, &mut self.group.shown);
                 let shown = show(select, pending, room, key, row, bounds, all, &memories, was, &record);
                 // Its fault is not that of the record that has closed the window.
-                if shown.is_err() {
-                    done = Done::Undefined;
+                if let Err(fault) = shown {
+                    let of = Of::Row { key: windowed(key, Some(start)), row: select.json(&room.row), time };
+                    let from = Timestamp::from_millisecond(start).map_or(start.to_string(), |t| t.to_string());
+                    let reason = format!("the row of the window from {from}, which has closed: {fault}");
+                    self.pending.undefined.push(Undefined { of, reason });
                 }
             }
             self.pending.put(place, None);
             self.pending.put(index, None);
         }
-        Ok(done)
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@
 
 use weir_avro::put_long;
 
-use super::{BROKEN, CLOSES, Done, FORM, Fault, Operator, ROWS, Record, Task, keyed};
+use super::{ALONE, BROKEN, CLOSES, Done, FORM, Fault, Of, Operator, ROWS, Record, Task, Undefined, keyed};
 use crate::bytes::{sorted, unsorted};
 use crate::sql::How;
 use crate::state::State;
@@ -24,9 +24,8 @@ impl Task {
         let Operator::Within { how, within } = self.operator else { return Ok(Done::Taken) };
         let outer = |side: usize| how == How::Full || (how == How::Left && side == 0);
         let stream_time = self.stream_time(record.time, state)?;
-        let mut done = Done::Taken;
         for (index, place) in self.due(stream_time, state)? {
-            let (key, side, time) = split_place(&place).ok_or(BROKEN)?;
+            let (key, side, time, offset) = split_place(&place).ok_or(BROKEN)?;
             let mut entry = Vec::new();
             if outer(side) && self.pending.get(state, &place, &mut entry)? && entry.get(1) == Some(&0) {
                 let old = Record { key: Some(key), value: None, time, partition: 0, offset: 0, headers: &[] };
@@ -34,13 +33,18 @@ impl Task {
                 match self.pair(side, value, None, &old, row) {
                     Ok(_) => {}
                     // Its fault is not that of the record that has closed the window.
-                    Err(Fault::Record(_)) => done = Done::Undefined,
+                    Err(Fault::Record(fault)) => {
+                        let (key, value) = (key.to_vec(), value.to_vec());
+                        let of = Of::Held { input: side, offset, key, value, time };
+                        self.pending.undefined.push(Undefined { of, reason: format!("{ALONE}: {fault}") });
+                    }
                     Err(fault) => return Err(fault),
                 }
             }
             self.pending.put(place, None);
             self.pending.put(index, None);
         }
+        self.pending.held = self.pending.outputs();
         let close = record.time.saturating_add(within.distance).saturating_add(within.grace).saturating_add(1);
         if close <= stream_time {
             return Ok(Done::Late);
@@ -51,7 +55,7 @@ impl Task {
                 return Ok(Done::NoKey);
             }
             self.pair(input, value, None, &Record { headers: &[], ..*record }, row)?;
-            return Ok(done);
+            return Ok(Done::Taken);
         };
         let other = 1 - input.min(1);
         let prefix = keyed(self.space | ROWS, key, &[other as u8]);
@@ -80,7 +84,7 @@ impl Task {
         self.pending.put(place, Some([&[FORM, u8::from(!met.is_empty())][..], value].concat()));
         self.pending.put(index, Some(vec![FORM]));
         self.clock.next_close = self.clock.next_close.map(|next| next.min(close));
-        Ok(done)
+        Ok(Done::Taken)
     }
 
     /// Puts out a pair, or one side alone.
@@ -105,10 +109,11 @@ impl Task {
     }
 }
 
-/// The key, the side and the time in the key of an entry.
-fn split_place(place: &[u8]) -> Option<(&[u8], usize, i64)> {
+/// The key, the side, the time and the offset in the key of an entry.
+fn split_place(place: &[u8]) -> Option<(&[u8], usize, i64, i64)> {
     let (length, rest) = place.get(1..)?.split_first_chunk::<4>()?;
     let (key, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
     let (side, rest) = rest.split_first()?;
-    Some((key, usize::from(*side), unsorted(*rest.first_chunk::<8>()?)))
+    let (time, offset) = rest.split_first_chunk::<8>()?;
+    Some((key, usize::from(*side), unsorted(*time), unsorted(*offset.first_chunk::<8>()?)))
 }

@@ -14,3 +14,4 @@ mod retail;
 mod sessions;
 mod sieve;
 mod streams;
+mod windows;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use weir_avro::{JsonForm, Schema, from_json, to_json};
-use weir_view::{Emit, Fault, Flow, Memory, Options, Output, Plan, Record, Relation, plan};
+use weir_view::{Emit, Fault, Flow, Memory, Options, Output, Plan, Record, Relation, Undefined, plan};
 
 pub(crate) fn relation(name: &str, table: bool) -> Arc<Relation> {
     let schema = format!(
@@ -76,20 +76,44 @@ pub(crate) fn said(plan: &Plan, history: &[Event]) -> Vec<Option<Told>> {
 
 /// As [`said`]; `look` sees the state after every record.
 pub(crate) fn said_and(plan: &Plan, history: &[Event], look: &mut dyn FnMut(&Memory)) -> Vec<Option<Told>> {
+    let (told, undefined) = run(plan, history, look);
+    assert_eq!(undefined, []);
+    told
+}
+
+/// As [`said`], with the rows that were due and have no value, each with the number of the record that made it due.
+pub(crate) fn said_and_put_aside(plan: &Plan, history: &[Event]) -> (Vec<Option<Told>>, Vec<(usize, Undefined)>) {
+    run(plan, history, &mut |_| {})
+}
+
+/// The value of a record of a relation.
+pub(crate) fn datum(relation: &Relation, event: &Event) -> Option<Vec<u8>> {
+    let (v, n) = event.value?;
+    let numbered = relation.key == ["n"];
+    let (k, n) = if numbered { (number(event), i32::from(event.key.unwrap_or_default())) } else { (text(event), n) };
+    let row = json!({"k": k.unwrap_or_default(), "v": v, "n": n, "l": event.list});
+    Some(from_json(&relation.schema, &row, JsonForm::Plain).unwrap())
+}
+
+/// The key of a record of a [`relation`].
+pub(crate) fn text(event: &Event) -> Option<String> {
+    event.key.map(|k| format!("k{k}"))
+}
+
+fn number(event: &Event) -> Option<String> {
+    event.key.map(|k| k.to_string())
+}
+
+fn run(plan: &Plan, history: &[Event], look: &mut dyn FnMut(&Memory)) -> (Vec<Option<Told>>, Vec<(usize, Undefined)>) {
     let mut flow = Flow::new(plan).unwrap();
-    let mut all = Vec::new();
+    let (mut all, mut undefined) = (Vec::new(), Vec::new());
     for (i, event) in history.iter().enumerate() {
         if i == history.len() / 2 {
             flow.moved(plan).unwrap();
         }
         let relation = &plan.inputs[event.input];
-        let numbered = relation.key == ["n"];
-        let key = event.key.map(|k| if numbered { k.to_string() } else { format!("k{k}") });
-        let value = event.value.map(|(v, n)| {
-            let n = if numbered { i32::from(event.key.unwrap_or_default()) } else { n };
-            let row = json!({"k": key.clone().unwrap_or_default(), "v": v, "n": n, "l": event.list});
-            from_json(&relation.schema, &row, JsonForm::Plain).unwrap()
-        });
+        let key = if relation.key == ["n"] { number(event) } else { text(event) };
+        let value = datum(relation, event);
         let record = Record {
             key: key.as_deref().map(str::as_bytes),
             value: value.as_deref(),
@@ -112,10 +136,11 @@ pub(crate) fn said_and(plan: &Plan, history: &[Event], look: &mut dyn FnMut(&Mem
             }
             Err(fault) => panic!("{fault}"),
         }
+        undefined.extend(flow.undefined.drain(..).map(|row| (i, row)));
         flow.states.iter().for_each(&mut *look);
     }
     assert!(flow.faults.is_empty(), "{:?}", flow.faults);
-    all
+    (all, undefined)
 }
 
 /// The newest row of a key of a table after some records.

@@ -1,11 +1,9 @@
 //! One look at a record says of many views whom it concerns; whom it does not, it would have told nothing.
 
 use proptest::prelude::*;
-use serde_json::json;
-use weir_avro::{JsonForm, from_json};
 use weir_view::{Emit, Fault, Memory, Output, Record, Sieve};
 
-use super::oracle::{history, planned, relation, said};
+use super::oracle::{datum, history, planned, relation, said, text};
 
 const CONDITIONS: [&str; 12] = [
     "v >= 1",
@@ -44,11 +42,7 @@ proptest! {
         let mut tasks: Vec<_> = plans.iter().map(|plan| plan.task().unwrap()).collect();
         let mut sieve = Sieve::new(&source, &tasks.iter().map(weir_view::Task::condition).collect::<Vec<_>>()).unwrap();
         for (i, event) in history.iter().enumerate() {
-            let key = event.key.map(|k| format!("k{k}"));
-            let value = event.value.map(|(v, n)| {
-                let row = json!({"k": key.clone().unwrap_or_default(), "v": v, "n": n, "l": event.list});
-                from_json(&source.schema, &row, JsonForm::Plain).unwrap()
-            });
+            let (key, value) = (text(event), datum(&source, event));
             let record = Record {
                 key: key.as_deref().map(str::as_bytes),
                 value: value.as_deref(),

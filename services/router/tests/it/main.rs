@@ -7,6 +7,7 @@
 mod bad;
 mod changes;
 mod faults;
+mod rows;
 mod stages;
 mod views;
 mod world;
