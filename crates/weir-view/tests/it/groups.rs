@@ -215,33 +215,6 @@ proptest! {
     }
 
     #[test]
-    fn windows_by_any_field_hold_the_records_of_their_time(history in history(1)) {
-        let sql = "SELECT n, window_start, COUNT(*) AS c, SUM(v) AS s FROM a GROUP BY n, TUMBLE(INTERVAL '10' MILLISECOND) EMIT FINAL";
-        let plan = planned(sql, &[relation("a", false)]);
-        prop_assert_eq!(&plan.output.key, &["n", "window_start"]);
-        let mut now = i64::MIN;
-        let mut windows: BTreeMap<(i64, String), (i32, i64, Option<i64>)> = BTreeMap::new();
-        let expect: Vec<Option<Told>> = history.iter().map(|e| {
-            let (v, n) = e.value?;
-            now = now.max(e.time);
-            let start = e.time.div_euclid(10) * 10;
-            if start + 10 > now {
-                let window = windows.entry((start, n.to_string())).or_insert((n, 0, None));
-                *window = (n, window.1 + 1, v.map(|v| v + window.2.unwrap_or(0)).or(window.2));
-            }
-            let closed: Vec<_> = windows.keys().filter(|(start, _)| start + 10 <= now).cloned().collect();
-            let told = closed.into_iter().map(|key| {
-                let (n, c, s) = windows.remove(&key).unwrap();
-                let at = format!("1970-01-01T00:00:00.0{:02}Z", key.0);
-                let at = if key.0 == 0 { "1970-01-01T00:00:00Z".to_owned() } else { at };
-                (Some(format!("{}|{}", key.1, key.0)), json!({"n": n, "window_start": at, "c": c, "s": s}))
-            });
-            Some(told.collect())
-        }).collect();
-        prop_assert_eq!(said(&plan, &history), expect);
-    }
-
-    #[test]
     fn joins_are_summed_up(history in history(2)) {
         for (join, group) in [("JOIN", "a.k"), ("JOIN", "b.n"), ("LEFT JOIN", "b.n"), ("FULL JOIN", "b.n"), ("FULL JOIN", "COALESCE(a.k, b.k)")] {
             let sql = format!("SELECT {group} AS g, COUNT(*) AS c, COUNT(a.v) AS d, SUM(b.v) AS s FROM a {join} b ON a.k = b.k GROUP BY {group}");
