@@ -130,6 +130,8 @@ pub struct Working {
     late: Option<String>,
     /// Whether each input counts as received: what comes from a stage before, or was read by one, does not.
     counted: Vec<bool>,
+    /// Whether a stage before reads each input as well.
+    again: Vec<bool>,
     task: Task,
     /// The record before which a transaction was ended last.
     cut: Option<u64>,
@@ -188,7 +190,8 @@ impl Working {
             let before = stages[..number].iter().flat_map(|stage| &stage.inputs).chain(&stage.inputs[..i]);
             before.into_iter().any(|input| input.relation.topic == topic)
         };
-        let counted = |(i, input): (usize, &StageInput)| input.from.is_none() && !read_before(&input.relation.topic, i);
+        let again = |(i, input): (usize, &StageInput)| input.from.is_none() && read_before(&input.relation.topic, i);
+        let again: Vec<bool> = stage.inputs.iter().enumerate().map(again).collect();
         let last = number + 1 == stages.len();
         Ok(Working {
             partition,
@@ -200,7 +203,8 @@ impl Working {
             stalled: None,
             quarantine: view.quarantine(),
             late: view.late(),
-            counted: stage.inputs.iter().enumerate().map(counted).collect(),
+            counted: stage.inputs.iter().zip(&again).map(|(input, again)| input.from.is_none() && !again).collect(),
+            again,
             task: stage.task().map_err(|e| e.to_string())?,
             cut: None,
             number: None,
@@ -270,6 +274,8 @@ impl Working {
         if record.key().is_some_and(|key| key.len() > MAX_KEY) {
             reason = Some(format!("the key has more than {MAX_KEY} bytes"));
         }
+        // What cannot be read at all was put aside by the stage that has read it before.
+        let twice = reason.is_some() && self.again[input];
         let at = Input {
             topic: &source.topic,
             partition: source.partition,
@@ -325,7 +331,7 @@ impl Working {
                 Err(Fault::State(fault)) => return Err(Trouble::State(fault.to_string())),
             }
         }
-        if let Some(reason) = reason {
+        if let Some(reason) = reason.filter(|_| !twice) {
             emitter.put_aside(&reason);
         }
         let failed = emitter.failed;

@@ -180,6 +180,10 @@ impl Task {
             }
         }
         if input == 0 {
+            if record.value.is_some_and(|row| by.key(row, record).is_err()) {
+                // The stage that asks reads it as well, and has said so.
+                return Ok(Done::Taken);
+            }
             left = record.value.map(|row| (record.time, row));
             // What was answered to a row that has gone is dropped; to one that is still to come, it is not.
             answer = answer.filter(|(_, a): &(i64, Answer<'_>)| left.is_some() || a.offset > record.offset);

@@ -1,9 +1,10 @@
 //! Rows that are due and have no value: they lie in the quarantine of their view, each once, and the view goes on.
 
 use serde_json::{Value, json};
-use weir_kafka::Record;
+use weir_kafka::{Outgoing, Record, Writer};
 use weir_testkit::wait_for;
 
+use crate::stages::TIERS;
 use crate::views::{DAWN, LARGE};
 use crate::world::{CUSTOMERS, LONG, ORDERS, World};
 
@@ -32,6 +33,14 @@ version: 1.0.0
 team: shop
 sql: |
   SELECT tier, 100 / (COUNT(*) - 2) AS rate FROM shop.customers GROUP BY tier
+";
+/// A join on a foreign key, of which two stages read the left side.
+const BY_TIER: &str = "\
+id: shop.by_tier
+version: 1.0.0
+team: shop
+sql: |
+  SELECT c.customer_id, c.tier, t.customers FROM shop.customers c LEFT JOIN shop.tiers t ON c.tier = t.tier
 ";
 
 const HOUR: i64 = 3_600_000;
@@ -108,4 +117,28 @@ fn a_row_without_a_value_is_put_aside_and_the_view_goes_on() {
         json!({"k0": "c1", "window_start": "2023-11-14T22:00:00Z", "window_end": "2023-11-14T23:00:00Z", "a0": 10});
     assert_eq!(row, expect);
     assert_eq!(values[1], sent[0].value.as_ref().unwrap()[5..], "the datum is as it came");
+}
+
+/// Both stages that read it put it aside.
+#[test]
+fn a_record_that_two_stages_read_is_put_aside_once() {
+    let Some(mut world) = World::start() else { return };
+    world.apply(&[TIERS, BY_TIER]);
+    let _router = world.router("a");
+    let good = world.encode(CUSTOMERS, &world.products[1].schema.clone(), &customer("c1", DAWN));
+    let mut writer = Writer::open(&world.kafka, 10).unwrap();
+    let bad: [(Option<&[u8]>, &[u8]); 3] = [(Some(b"c1"), b"abcdefgh"), (Some(b"c1"), &good[..7]), (None, &good)];
+    let mut partition = None;
+    for (key, value) in bad.into_iter().chain([(Some(&b"c1"[..]), &good[..])]) {
+        let timestamp = Some(DAWN);
+        let out = Outgoing { topic: CUSTOMERS, partition, key, value: Some(value), timestamp, ..Outgoing::default() };
+        partition = Some(writer.write(&out).unwrap().0);
+    }
+    wait_for(LONG, "the row of the good one", || {
+        world.table("shop.by_tier").get("c1").is_some_and(|row| row["customers"] == 1)
+    });
+    for view in ["shop.tiers", "shop.by_tier"] {
+        let entries: Vec<Option<Vec<u8>>> = aside(&world, view).into_iter().map(|entry| entry.value).collect();
+        assert_eq!(entries, bad.map(|(_, value)| Some(value.to_vec())), "{view}");
+    }
 }
