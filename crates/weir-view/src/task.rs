@@ -265,6 +265,13 @@ impl Task {
     pub(crate) fn rekeys(&self) -> bool {
         matches!(self.operator, Operator::Subscribe { .. } | Operator::Answer)
             || (self.rekey.is_some() && self.next.is_none())
+            || self.windows()
+    }
+
+    /// Whether a window is a part of the key of what comes out.
+    fn windows(&self) -> bool {
+        matches!(self.operator, Operator::Aggregate { window: Some(_), .. })
+            || self.next.as_ref().is_some_and(|next| next.windows())
     }
 
     /// The condition that a record must meet to leave any trace, where there is one: others need not be shown to it.
