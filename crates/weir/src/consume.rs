@@ -88,5 +88,10 @@ pub fn run(arguments: &Consume) -> Result<Exit, Failure> {
         }
     }
     out.flush()?;
+    if shown == 0 && arguments.max != Some(0) && !arguments.follow {
+        let partition = arguments.partition.map_or_else(String::new, |number| format!(" in partition {number}"));
+        let from = if arguments.offset == 0 { String::new() } else { format!(" from offset {}", arguments.offset) };
+        say(format_args!("topic {} holds no committed record{partition}{from}", arguments.topic));
+    }
     Ok(Exit::Done)
 }

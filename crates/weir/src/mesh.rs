@@ -137,6 +137,8 @@ pub struct Books {
     pub unsettled: u64,
     /// The same by product.
     pub products: Vec<Product>,
+    /// The views, as they stood when the router was stopped; what it had not read then is in their lag.
+    pub views: Vec<ViewStatus>,
 }
 
 /// What is known of one product at one moment. Counts run from the start of the process.
@@ -472,6 +474,7 @@ impl Running {
         // What was handed back until now has been read once more; what the end hands back is not settled.
         let again = ledger.snapshot();
         let stopped = runtime.block_on(enforcer.stop());
+        books.views = router.statuses();
         // What the router has not read yet waits for it in the topics.
         let routed = runtime.block_on(router.stop());
         if let Some(service) = service {

@@ -6,16 +6,17 @@ mod table;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use router::ViewStatus;
 use weir_broker::{Config, Data};
 
 use crate::args::Up;
 use crate::interrupt::Interrupt;
-use crate::mesh::{Books, Company, KafkaAt, Mesh, RegistryAt, Settings};
+use crate::mesh::{Books, Company, KafkaAt, Mesh, Product, RegistryAt, Settings};
 use crate::output::{Out, say};
 use crate::registry::credentials;
 use crate::{Exit, Failure};
-use table::render;
 
 /// Time between two tables on a terminal.
 const REPAINT: Duration = Duration::from_secs(1);
@@ -81,8 +82,8 @@ fn settings(arguments: &Up) -> Result<Settings, Failure> {
 
 /// What became of everything.
 fn tell(books: &Books, out: &mut Out) -> Result<(), Failure> {
-    let Books { sent, received, accepted, warned, quarantined, unsettled, products } = books;
-    out.line(render(products, products, 1.0))?;
+    let Books { sent, received, accepted, warned, quarantined, unsettled, products, views } = books;
+    out.line(table(products, products, 1.0, views))?;
     out.line(format_args!(
         "sent={sent} received={received} accepted={accepted} warned={warned} quarantined={quarantined} unsettled={unsettled}"
     ))?;
@@ -111,12 +112,7 @@ fn watch(mesh: &Mesh, arguments: &Up, interrupt: &Interrupt, out: &mut Out) -> R
         }
         if screen.period().is_some_and(|period| shown.elapsed() >= period) {
             let products = mesh.products();
-            let mut table = render(&products, &before, shown.elapsed().as_secs_f64());
-            let views = mesh.views();
-            if !views.is_empty() {
-                table.push_str("\n\n");
-                table.push_str(&table::views(&views));
-            }
+            let mut table = table(&products, &before, shown.elapsed().as_secs_f64(), &mesh.views());
             let waits = mesh.waits_for();
             if !waits.is_empty() {
                 table.push_str(&format!("\nwaits for {waits}"));
@@ -128,6 +124,13 @@ fn watch(mesh: &Mesh, arguments: &Up, interrupt: &Interrupt, out: &mut Out) -> R
     }
     Ok(())
 }
+
+/// The products and, where there are any, the views below them.
+fn table(products: &[Product], before: &[Product], seconds: f64, views: &[ViewStatus]) -> String {
+    let products = table::products(products, before, seconds);
+    if views.is_empty() { products } else { format!("{products}\n\n{}", table::views(views)) }
+}
+
 /// Where the live table goes.
 enum Screen {
     /// Painted over itself.
@@ -164,7 +167,9 @@ impl Screen {
     fn show(&self, table: &str, out: &mut Out) -> Result<(), Failure> {
         match self {
             Screen::Terminal(bar) => {
-                bar.set_message(table.to_owned());
+                // A line that is wider than the terminal takes two of its rows, and what no row is left for is not shown.
+                let (_, columns) = Term::stdout().size();
+                bar.set_message(table::cut(table, usize::from(columns)));
                 bar.tick();
             }
             Screen::Blocks => {

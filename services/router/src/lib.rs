@@ -76,7 +76,7 @@ pub enum RouterError {
 }
 
 /// A view as it stands in this process.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ViewStatus {
     /// Its id.
     pub id: String,

@@ -10,7 +10,7 @@ const REASONS: usize = 3;
 const HEADER: [&str; 8] = ["PRODUCT", "RECEIVED", "ACCEPTED", "WARNED", "QUARANTINED", "RATE/S", "LAG", "TOP REASONS"];
 
 /// The table with a header and a line of totals; `before` is the state `seconds` ago, for the rates.
-pub fn render(products: &[Product], before: &[Product], seconds: f64) -> String {
+pub fn products(products: &[Product], before: &[Product], seconds: f64) -> String {
     let mut rows: Vec<[String; 8]> = vec![HEADER.map(str::to_owned)];
     let mut total = Product { topic: "total".to_owned(), lag: Some(0), ..Product::default() };
     let mut total_rate = 0.0;
@@ -49,6 +49,12 @@ pub fn views(views: &[ViewStatus]) -> String {
         ]);
     }
     lay_out(&rows)
+}
+
+/// The lines of a table, none of them with more characters than this.
+pub fn cut(table: &str, columns: usize) -> String {
+    let lines: Vec<String> = table.lines().map(|line| line.chars().take(columns).collect()).collect();
+    lines.join("\n")
 }
 
 /// Cells below each other: names and reasons to the left, numbers to the right.
@@ -114,7 +120,7 @@ mod tests {
             Product { topic: "marketing.coupons".to_owned(), received: 3, accepted: 3, ..Product::default() },
         ];
         assert_eq!(
-            render(&products, &before, 2.0),
+            super::products(&products, &before, 2.0),
             "\
 PRODUCT             RECEIVED  ACCEPTED  WARNED  QUARANTINED  RATE/S  LAG  TOP REASONS
 sales.transactions     3,345     3,300       2           45   1,173    7  FIELD_RANGE quantity 40, RULE_FAILED coupons 5
@@ -156,9 +162,15 @@ sales.new                     0        0        0     0            0    -"
     }
 
     #[test]
+    fn a_line_is_cut_and_an_empty_one_stays() {
+        assert_eq!(cut("a long line\n\nshort", 6), "a long\n\nshort");
+        assert_eq!(cut("Käufe je Woche", 5), "Käufe");
+    }
+
+    #[test]
     fn nothing_is_known_at_first() {
         assert_eq!(
-            render(&[], &[], 0.0),
+            products(&[], &[], 0.0),
             "\
 PRODUCT  RECEIVED  ACCEPTED  WARNED  QUARANTINED  RATE/S  LAG  TOP REASONS
 total           0         0       0            0     0.0    0"

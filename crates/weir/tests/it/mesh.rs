@@ -123,6 +123,12 @@ fn consume(world: &World) {
     let last: Value = serde_json::from_str(values.lines().last().unwrap()).unwrap();
     assert_eq!((&last["key"], &last["value"], &last["partition"]), (&"gone".into(), &Value::Null, &0.into()));
     assert_eq!(world.weir(&["consume", "shop.orders.landing", "-n", "3", "--avro-json"]).code(0).lines().len(), 3);
+    let check = |more: &[&str], expect: &str| {
+        let empty = world.weir(&[&["consume", "shop.orders"], more].concat()).code(0);
+        assert_eq!((empty.stdout.as_str(), empty.stderr.as_str()), ("", expect));
+    };
+    check(&[], "topic shop.orders holds no committed record\n");
+    check(&["--partition", "2"], "topic shop.orders holds no committed record in partition 2\n");
     let missing = world.weir(&["consume", "no.such.topic"]).code(64);
     assert!(missing.stderr.contains("topic no.such.topic does not exist"), "{}", missing.stderr);
     world.weir(&["consume", "shop.orders.landing", "--partition", "9"]).code(64);

@@ -62,6 +62,10 @@ fn the_mesh_runs_in_one_process_and_drains() {
     assert_eq!((received, figure(&timed, "unsettled")), (sent, 0), "{timed}");
     assert_eq!(accepted + quarantined, received, "{timed}");
     assert!(timed.contains("sales.transactions"), "{timed}");
+    // Its contract is kept by whatever the company does.
+    let view: Vec<&str> =
+        timed.lines().find(|line| line.starts_with("customer.customer_360 ")).unwrap().split_whitespace().collect();
+    assert_eq!((view[1] != "0", view[5]), (true, "0"), "received and quarantined of {view:?} in {timed}");
 
     // A second start finds everything in place; Ctrl-C ends it as well as the clock does.
     let stopped =
