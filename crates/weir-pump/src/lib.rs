@@ -21,6 +21,7 @@ pub mod native;
 mod progress;
 mod record;
 mod stage;
+mod stalling;
 
 pub use board::{Board, Compression, PartitionStatus, Status, TopicLimit, WorkerState, outputs};
 pub use config::{GroupProtocol, Hung, PumpConfig, Unfit};
@@ -28,3 +29,4 @@ pub use ledger::{Counts, Ledger};
 pub use progress::{Outcome, Progress};
 pub use record::{Header, RECORD_OVERHEAD, RecordView, Timestamp, added_size};
 pub use stage::{Action, Headers, Route, Run, Stage, Stall};
+pub use stalling::Stalling;

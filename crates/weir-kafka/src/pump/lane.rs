@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_pump::{PartitionStatus, Progress, Route};
+use weir_pump::{PartitionStatus, Progress, Route, Stalling};
 
 use super::context::Ahead;
 
@@ -20,8 +20,7 @@ pub(super) struct Lane {
     pub(super) progress: Progress,
     /// Paused, and until when.
     pub(super) stall: Option<Stalled>,
-    /// How long the next stall lasts.
-    pub(super) backoff: Duration,
+    pub(super) stalling: Stalling,
     /// Where to seek to before polling again.
     pub(super) rewind: Option<i64>,
     pub(super) ahead: Option<Ahead>,
@@ -37,18 +36,19 @@ impl Lane {
             route: Arc::new(route.clone()),
             progress,
             stall: None,
-            backoff: Duration::ZERO,
+            stalling: Stalling::default(),
             rewind: None,
             ahead: None,
             since: Instant::now(),
         }
     }
 
-    /// Stalls from now on, twice as long as the last time if that was without success.
-    pub(super) fn set_stall(&mut self, reason: String, (least, most): (Duration, Duration)) {
-        self.backoff = self.backoff.max(least);
-        self.stall = Some(Stalled { until: Instant::now() + self.backoff, reason });
-        self.backoff = (self.backoff * 2).min(most);
+    /// Stalls from now on, twice as long as the last time if that was without success; says whether to warn of it.
+    pub(super) fn set_stall(&mut self, reason: String, backoff: (Duration, Duration)) -> bool {
+        let now = Instant::now();
+        let (wait, warn) = self.stalling.again(backoff, now);
+        self.stall = Some(Stalled { until: now + wait, reason });
+        warn
     }
 
     /// Why nothing comes of this partition, if nothing does.

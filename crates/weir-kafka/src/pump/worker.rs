@@ -375,7 +375,7 @@ impl<'c> Session<'c, '_, '_> {
         match (stalled, records.get(judged)) {
             (Some(reason), Some(next)) => self.stall(&route.source, partition, next.offset, reason),
             _ => {
-                lane.backoff = Duration::ZERO;
+                lane.stalling.end();
                 Ok(())
             }
         }
@@ -384,11 +384,11 @@ impl<'c> Session<'c, '_, '_> {
     /// Pauses a partition that cannot be judged or written now; the others go on.
     fn stall(&mut self, topic: &str, partition: i32, offset: i64, reason: String) -> Result<(), Trouble> {
         let Some(lane) = self.lanes.get_mut(topic, partition) else { return Ok(()) };
-        // Told once, and counted as long as it lasts: the reason stands in the status.
-        if lane.backoff.is_zero() {
-            tracing::warn!(worker = self.index, topic, partition, offset, reason, "partition stalls");
+        // Warned of once, if it lasts; the reason stands in the status from the first moment.
+        match lane.set_stall(reason.clone(), self.shared.config.stall_backoff) {
+            true => tracing::warn!(worker = self.index, topic, partition, offset, reason, "partition stalls"),
+            false => tracing::debug!(worker = self.index, topic, partition, offset, reason, "partition stalls"),
         }
-        lane.set_stall(reason, self.shared.config.stall_backoff);
         lane.rewind = Some(offset);
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, partition);

@@ -17,7 +17,7 @@ use weir_wire::records::{Place as Within, Records};
 use super::epochs::{Epochs, Position};
 use super::frames::LARGEST;
 use super::producer::Place;
-use crate::{PartitionStatus, Progress, Route};
+use crate::{PartitionStatus, Progress, Route, Stalling};
 
 /// How long the group's position may be in the making before it is said: longer than any transaction stays open.
 const UNSTABLE: Duration = Duration::from_secs(30);
@@ -92,7 +92,7 @@ pub(super) struct Source {
     pub(super) work: Option<Box<Work>>,
     suspect: Option<i64>,
     pub(super) stalled: Option<(Instant, String)>,
-    backoff: Duration,
+    stalling: Stalling,
     pub(super) stable: Option<i64>,
     since: Instant,
     /// Not to be fetched, or asked about, before.
@@ -125,7 +125,7 @@ impl Source {
             work: None,
             suspect: None,
             stalled: None,
-            backoff: Duration::ZERO,
+            stalling: Stalling::default(),
             stable: None,
             since: now,
             not_before: None,
@@ -360,18 +360,16 @@ impl Source {
         offset >= self.judged_to
     }
 
-    /// Stalls from now on, twice as long as the last time if that was without success; says whether it is the first time.
-    pub(super) fn stall(&mut self, reason: String, (least, most): (Duration, Duration), now: Instant) -> bool {
-        let first = self.backoff.is_zero();
-        self.backoff = self.backoff.max(least);
-        self.stalled = Some((now + self.backoff, reason));
-        self.backoff = (self.backoff * 2).min(most);
-        first
+    /// Stalls from now on, twice as long as the last time if that was without success; says whether to warn of it.
+    pub(super) fn stall(&mut self, reason: String, backoff: (Duration, Duration), now: Instant) -> bool {
+        let (wait, warn) = self.stalling.again(backoff, now);
+        self.stalled = Some((now + wait, reason));
+        warn
     }
 
     /// Something came of it: the next stall is a short one again.
     pub(super) fn goes_on(&mut self) {
-        self.backoff = Duration::ZERO;
+        self.stalling.end();
     }
 
     pub(super) fn status(&self, worker: usize, now: Instant) -> PartitionStatus {

@@ -317,9 +317,11 @@ impl<'w> Worker<'w> {
         let mut judge =
             Judge { stage: &mut *self.stage, board: self.board, out: &mut self.out, actions: &mut self.actions, now };
         let stall = |source: &mut Source, reason: String| {
-            if source.stall(reason.clone(), backoff, now) {
-                let (topic, partition) = (&*source.topic, source.partition);
-                tracing::warn!(worker, topic, partition, reason, "partition stalls");
+            let warn = source.stall(reason.clone(), backoff, now);
+            let (topic, partition) = (&*source.topic, source.partition);
+            match warn {
+                true => tracing::warn!(worker, topic, partition, reason, "partition stalls"),
+                false => tracing::debug!(worker, topic, partition, reason, "partition stalls"),
             }
         };
         let mut damaged = None;

@@ -425,7 +425,7 @@ fn a_topic_that_is_not_there_holds_its_partition_up_and_nothing_is_lost() {
     let mut source = source(0);
     source.fetched(joined(&[&stored(Codec::None, 0, &["ok-0"], 9)]), Vec::new(), 1);
     assert!(world.judge(&mut source).is_some_and(|why| why.contains("orders")));
-    assert!(source.stall("x".to_owned(), (Duration::ZERO, Duration::ZERO), Instant::now()));
+    assert!(!source.stall("x".to_owned(), (Duration::ZERO, Duration::ZERO), Instant::now()));
     let limits = ["orders", "orders.quarantine"].map(|topic| (topic.to_owned(), Ok(LIMIT)));
     world.board.set_limits(BTreeMap::from(limits));
     assert_eq!(world.judge(&mut source), None);
