@@ -45,15 +45,12 @@ pub(crate) fn run<'a>(of: Of, args: &[Value<'a>], budget: &Budget) -> Result<Val
     Ok(match of {
         Of::Contains => Value::Bool(list(arg(0)?)?.contains(arg(1)?, budget)?),
         Of::Position => {
-            let (mut place, mut found) = (0, 0);
-            for item in list(arg(0)?)?.iter() {
-                place += 1;
+            for (place, item) in (1..).zip(list(arg(0)?)?.iter()) {
                 if item?.equals(arg(1)?, budget)? {
-                    found = place;
-                    break;
+                    return Ok(Value::Int(place));
                 }
             }
-            Value::Int(found)
+            Value::Int(0)
         }
         Of::Join => {
             let (mut out, mut first) = (String::new(), true);

@@ -65,7 +65,7 @@ impl Checker<'_> {
             return fail(of.at, format!("`{shown}` is no field"));
         };
         let branches: Vec<NodeId> = match &schema.node(node).kind {
-            Avro::Union { branches } => branches.iter().copied().collect(),
+            Avro::Union { branches } => branches.to_vec(),
             _ => vec![node],
         };
         let ty = |branch: NodeId| Column::of(schema, branch).ty;

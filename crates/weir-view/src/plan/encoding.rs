@@ -25,7 +25,7 @@ impl Planner<'_> {
                 _ => e.clone(),
             });
         }
-        Ok(Rekey::new(schema, &texts, &self.options.salt, needed)?)
+        Rekey::new(schema, &texts, &self.options.salt, needed)
     }
 
     /// Whether rows of a table can be found by the text of fields, as a join by other fields than the key does.
