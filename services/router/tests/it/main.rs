@@ -7,6 +7,8 @@
 mod bad;
 mod changes;
 mod faults;
+mod load;
+mod oracle;
 mod rows;
 mod stages;
 mod views;

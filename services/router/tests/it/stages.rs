@@ -41,8 +41,8 @@ sql: |
   SELECT tier, COUNT(*) AS customers FROM shop.customers GROUP BY tier
 ";
 
-/// The last word of the log of customers, made in memory.
-fn last_customers(records: &[(String, Option<Value>, i64)]) -> BTreeMap<String, Value> {
+/// The rows of a table that a log ends with, made in memory.
+pub fn rows(records: &[(String, Option<Value>, i64)]) -> BTreeMap<String, Value> {
     let mut last = BTreeMap::new();
     for (id, value, _) in records {
         match value {
@@ -53,7 +53,7 @@ fn last_customers(records: &[(String, Option<Value>, i64)]) -> BTreeMap<String, 
     last
 }
 
-fn tiers(customers: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+pub fn tiers(customers: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
     let mut counts: BTreeMap<String, i64> = BTreeMap::new();
     for row in customers.values() {
         *counts.entry(row["tier"].as_str().unwrap().to_owned()).or_default() += 1;
@@ -80,7 +80,7 @@ fn stages_hand_on_what_the_next_one_needs() {
     world.apply(&[LATEST, BUYERS, TIERS]);
     assert_eq!(world.plans["shop.buyers"].stages().len(), 3);
     let router = world.router("a");
-    let last = last_customers(&known);
+    let last = rows(&known);
     wait_for(LONG, "the tiers", || world.table("shop.tiers") == tiers(&last));
     wait_for(LONG, "the buyers", || world.table("shop.buyers") == buyers(&bought, &last));
     // The stages of the other one meet as they come; what they end at is the same.
@@ -97,7 +97,7 @@ fn stages_hand_on_what_the_next_one_needs() {
     fill(&world, CUSTOMERS, &changes);
     bought.extend(more);
     known.extend(changes);
-    let last = last_customers(&known);
+    let last = rows(&known);
     wait_for(LONG, "the tiers to follow", || world.table("shop.tiers") == tiers(&last));
     wait_for(LONG, "the buyers to follow", || world.table("shop.buyers") == buyers(&bought, &last));
     for view in ["shop.latest", "shop.tiers"] {
