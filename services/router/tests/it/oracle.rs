@@ -1,5 +1,7 @@
 //! What the operators of a view make of whole logs, in one thread.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use weir_avro::JsonForm;
 use weir_view::order::{Head, Next, next};
@@ -90,4 +92,16 @@ pub fn same(what: &str, mut expect: Vec<Vec<Made>>, mut found: Vec<Vec<Made>>, a
             differs.map(|i| &found[i])
         );
     }
+}
+
+/// The newest datum of each key of a log, and its time.
+pub fn newest(log: Vec<Made>) -> BTreeMap<Option<Vec<u8>>, (Vec<u8>, i64)> {
+    let mut rows = BTreeMap::new();
+    for (key, value, time) in log {
+        match value {
+            Some(value) => drop(rows.insert(key, (value, time))),
+            None => drop(rows.remove(&key)),
+        }
+    }
+    rows
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use weir_testkit::wait_for;
 
+use crate::stages::BY_SIZE;
 use crate::world::{CUSTOMERS, LONG, ORDERS, PARTITIONS, World};
 
 pub const LARGE: &str = "\
@@ -192,4 +193,51 @@ fn a_view_that_is_added_later_begins_at_the_beginning_and_the_others_go_on() {
     wait_for(LONG, "the other to go on", || router.view("shop.large_orders")["total"]["received"] == 1_600);
     assert_eq!(world.written("shop.spend").iter().map(Vec::len).sum::<usize>(), gone);
     world.check("shop.large_orders");
+}
+
+#[test]
+fn a_view_that_is_reset_is_made_anew_beside_what_it_wrote_before() {
+    const VIEWS: [&str; 2] = ["shop.spend", "shop.by_size"];
+    let Some(mut world) = World::start() else { return };
+    fill(&world, ORDERS, &orders(0..1_000));
+    fill(&world, CUSTOMERS, &customers(0..50, DAWN));
+    world.apply(&[SPEND, BY_SIZE, OVERVIEW, LARGE]);
+    let mut router = world.router("a");
+    world.caught_up();
+    for view in VIEWS {
+        assert!(world.check(view) > 0, "{view}");
+    }
+    let (before, spend) = (VIEWS.map(|topic| world.read(topic)), world.table("shop.spend"));
+    for view in VIEWS {
+        world.reset(view);
+        assert_eq!(world.plans[view].output.topic, format!("{view}.g2"));
+        wait_for(LONG, "the view to begin anew", || router.view(view)["total"]["received"] == 2_000);
+    }
+    let all_is_right = |world: &World| {
+        world.caught_up();
+        // Their new topics are compacted, as the command makes them.
+        for view in VIEWS {
+            world.check_table(view);
+        }
+        assert_eq!(VIEWS.map(|topic| world.read(topic)), before);
+        assert!(world.check("shop.large_orders") > 0);
+    };
+    all_is_right(&world);
+    fill(&world, ORDERS, &orders(1_000..1_500));
+    all_is_right(&world);
+
+    // Who reads the old one goes on with it.
+    let (id, time) = ("c2", DAWN + 90_000_000_000);
+    let customer = json!({"customer_id": id, "name": "n", "tier": "other", "changed_at": time});
+    world.write(CUSTOMERS, [(id, Some(customer), time)]);
+    let expect =
+        json!({"customer_id": id, "tier": "other", "orders": spend[id]["orders"], "cents": spend[id]["cents"]});
+    wait_for(LONG, "the overview to change", || world.table("shop.overview").get(id) == Some(&expect));
+
+    // From what its own changelog says.
+    router.process.kill();
+    std::fs::remove_dir_all(world.state.path().join("a")).unwrap();
+    let _router = world.router("a");
+    fill(&world, ORDERS, &orders(1_500..2_000));
+    all_is_right(&world);
 }

@@ -15,7 +15,7 @@ use weir_testkit::kafka::Cluster;
 use weir_testkit::{Process, free_port, http, wait_for};
 use weir_view::{Plan, Relation, Stage, ViewRecord, plan_all, read};
 
-use crate::oracle::{Breaks, Made, Outcome, run, same};
+use crate::oracle::{Breaks, Made, Outcome, newest, run, same};
 
 pub const PARTITIONS: i32 = 3;
 pub const SECONDS: fn(u64) -> Duration = Duration::from_secs;
@@ -221,6 +221,20 @@ impl World {
         }
     }
 
+    /// Has a view made anew, by the command that people have for it, and knows it by its new topics from then on.
+    pub fn reset(&mut self, view: &str) {
+        let registry = format!("http://127.0.0.1:{}", self.registry_port);
+        let mut command = Command::new(binary("weir"));
+        command.args(["view", "reset", view, "--yes", "--kafka", &self.cluster.bootstrap(), "--registry", &registry]);
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        let records = self.read("weir.views").concat();
+        let record = records.iter().rfind(|record| record.key.as_deref() == Some(view.as_bytes())).unwrap();
+        let (_, plan) = ViewRecord::from_json(record.value.as_ref().unwrap()).unwrap().plan().unwrap();
+        self.register(&plan.output.topic, &plan.schema.to_string());
+        self.plans.insert(view.to_owned(), plan);
+    }
+
     pub fn publish(&self, id: &str, value: Option<&[u8]>) {
         let mut writer = Writer::open(&self.kafka, 10).unwrap();
         let out = Outgoing { topic: "weir.views", key: Some(id.as_bytes()), value, ..Outgoing::default() };
@@ -389,6 +403,21 @@ impl World {
             same(&topic, expect, found, false);
         }
         made
+    }
+
+    /// The same of a table, of whose log the broker may have dropped what is not the newest of its key: the newest rows.
+    #[track_caller]
+    pub fn check_table(&self, view: &str) {
+        let stages = self.plans[view].stages();
+        if stages.len() > 1 {
+            self.settled(view);
+        }
+        let stage = &stages[stages.len() - 1];
+        self.decided(&stage.output.topic);
+        let expect = self.oracle(stage, &|_| false).into_iter().map(|outcome| newest(outcome.made)).collect::<Vec<_>>();
+        assert!(expect.iter().any(|rows| !rows.is_empty()), "{view}");
+        let found = self.written(view).into_iter().map(newest).collect::<Vec<_>>();
+        assert_eq!(found, expect, "{view}");
     }
 
     /// The same of the output of one stage.
