@@ -27,7 +27,8 @@ fn under_load(faults: impl FnOnce(&mut World) -> Vec<Router>) {
     let writing = world.writing();
     let routers = std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
+            // So many at least that each kind of fault of a record is among them.
+            while !stop.load(Ordering::Relaxed) || sent.load(Ordering::Relaxed) < 3 * load::STEP {
                 let from = sent.load(Ordering::Relaxed);
                 let records = load::load(from..from + load::STEP);
                 writing.write(records.iter().map(|(topic, key, value, time)| (*topic, &**key, value.clone(), *time)));
