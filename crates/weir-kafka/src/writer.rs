@@ -331,14 +331,28 @@ impl TransactionalWriter {
     /// # Errors
     /// [`Failure::Fatal`] or [`Failure::Fenced`]; as of [`TransactionalWriter::open`] after a lost connection.
     pub fn begin(&mut self) -> Result<(), TransactionError> {
-        self.producer.poll(Duration::ZERO);
-        if self.producer.context().has_lost_a_connection.load(Ordering::Acquire) {
-            tracing::info!(id = self.id, "a connection was lost, what is late on it falls to no new transaction");
-            *self = TransactionalWriter::make(&self.config, &self.id, self.timeout, self.tells)?;
-        }
+        self.renew()?;
         (self.sent, self.told) = (0, 0);
         self.producer.context().take();
         self.producer.begin_transaction().map_err(|e| TransactionError::of("begin", &e))
+    }
+
+    /// Whether the next transaction will be of a new epoch: then the coordinator forgets how the last one ended.
+    pub fn is_to_renew(&self) -> bool {
+        self.producer.poll(Duration::ZERO);
+        self.producer.context().has_lost_a_connection.load(Ordering::Acquire)
+    }
+
+    /// Becomes the owner anew where that is due. No transaction must be open.
+    ///
+    /// # Errors
+    /// As of [`TransactionalWriter::open`].
+    pub fn renew(&mut self) -> Result<(), TransactionError> {
+        if self.is_to_renew() {
+            tracing::info!(id = self.id, "a connection was lost, what is late on it falls to no new transaction");
+            *self = TransactionalWriter::make(&self.config, &self.id, self.timeout, self.tells)?;
+        }
+        Ok(())
     }
 
     /// Queues a record in the open transaction.

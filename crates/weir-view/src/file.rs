@@ -288,10 +288,15 @@ impl ViewFile {
     pub(crate) fn allows_nothing(&self, plan: &Plan) -> Vec<Diagnostic> {
         let wrong = self.allow_places.iter().filter(|(field, _)| !plan.fields.contains(field));
         let found = wrong.map(|(field, place)| {
-            let known = plan.fields.iter().map(String::as_str);
-            let hint = match weir_expr::nearest(field, known.clone()) {
-                Some(near) => format!("did you mean {near}?"),
-                None => format!("take it out; the view reads {}", known.collect::<Vec<_>>().join(", ")),
+            // A slip is one in the name of the field alone: what is like it as a whole may be another field that must not be shown.
+            let (of, name) = field.rsplit_once('.').unwrap_or(("", field));
+            let beside = plan.fields.iter().filter_map(|known| known.strip_prefix(of)?.strip_prefix('.'));
+            let hint = match weir_expr::nearest(name, beside) {
+                Some(near) => format!("did you mean {of}.{near}?"),
+                None => {
+                    let known: Vec<&str> = plan.fields.iter().map(String::as_str).collect();
+                    format!("take it out; the view reads {}", known.join(", "))
+                }
             };
             Diagnostic {
                 file: self.file.clone(),

@@ -107,7 +107,7 @@ fn load(arguments: &ViewArgs) -> Result<Loaded, Failure> {
     paths.retain(|path| !same(path, &arguments.view));
     paths.insert(0, arguments.view.clone());
     let (diagnostics, views) = views::load(&paths, &contracts, Vec::new(), &BTreeMap::new())?;
-    found.extend(diagnostics);
+    found.extend(diagnostics.into_iter().filter(|finding| finding.severity == Severity::Error));
     let own = arguments.view.display().to_string();
     Ok((found, views.into_iter().find(|view| view.file.file == own)))
 }

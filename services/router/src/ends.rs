@@ -6,15 +6,15 @@
 //! owner of the transactional id comes, so every worker asks before it becomes that.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use weir_kafka::{Admin, Ended, Hanging, Transactions, Unanswered};
+use weir_kafka::{Admin, Ended, Hanging, Unanswered};
 
 use crate::task::Trouble;
 
 /// How the last transactions have ended of producers whose transactional ids workers of this process have taken.
 #[derive(Default)]
-pub struct Ends(Mutex<HashMap<i64, bool>>);
+pub struct Ends(Mutex<HashMap<i64, Ended>>);
 
 impl Ends {
     /// Asks how the last transaction of a transactional id has ended, before its next owner makes the coordinator forget it.
@@ -25,16 +25,15 @@ impl Ends {
         // Where the connections of the native lane cannot reach the cluster, or the cluster does not tell, nothing is known of what hangs.
         let Ok(mut transactions) = admin.transactions() else { return Ok(()) };
         match transactions.ended(transactional_id) {
-            Ok(Some(Ended { producer_id, committed })) => {
-                self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(producer_id, committed);
+            Ok(ended) => {
+                self.lock().extend(ended.map(|ended| (ended.producer_id, ended)));
                 Ok(())
             }
-            Ok(None) => Ok(()),
             Err(error @ Unanswered::Away(_)) => {
                 Err(Trouble::State(format!("how the last transaction of {transactional_id} has ended: {error}")))
             }
             Err(error) => {
-                tracing::debug!(transactional_id, %error, "how its last transaction has ended is not known");
+                tracing::warn!(transactional_id, %error, "how its last transaction has ended is not known");
                 Ok(())
             }
         }
@@ -43,16 +42,13 @@ impl Ends {
     /// Ends what hangs in these partitions. What is not known to have been committed or aborted is left as it is.
     pub fn mend(&self, admin: &Admin, places: &BTreeSet<(String, i32)>) {
         let Ok(mut transactions) = admin.transactions() else { return };
-        if let Err(error) = self.mend_all(&mut transactions, places) {
-            tracing::debug!(%error, "whether a transaction hangs is not known");
-        }
-    }
-
-    fn mend_all(&self, transactions: &mut Transactions, places: &BTreeSet<(String, i32)>) -> Result<(), Unanswered> {
-        for hanging in transactions.hanging(places)? {
-            let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&hanging.producer_id).copied();
-            let Hanging { topic, partition, first, producer_id, committed, .. } = &hanging;
-            let Some(commit) = committed.or(known) else {
+        let found = transactions.hanging(places).unwrap_or_else(|error| {
+            tracing::warn!(%error, "whether a transaction hangs is not known");
+            Vec::new()
+        });
+        for hanging in found {
+            let Hanging { topic, partition, first, producer_id, .. } = &hanging;
+            let Some(commit) = self.verdict(&hanging) else {
                 tracing::warn!(
                     topic,
                     partition,
@@ -62,9 +58,35 @@ impl Ends {
                 );
                 continue;
             };
-            transactions.end(&hanging, commit)?;
-            tracing::warn!(topic, partition, first, producer_id, commit, "a transaction hung and has its marker now");
+            match transactions.end(&hanging, commit) {
+                Ok(()) => {
+                    tracing::warn!(
+                        topic,
+                        partition,
+                        first,
+                        producer_id,
+                        commit,
+                        "a transaction hung and has its marker now"
+                    );
+                }
+                Err(error) => {
+                    tracing::warn!(topic, partition, first, producer_id, commit, %error, "a transaction hangs and cannot be ended");
+                }
+            }
         }
-        Ok(())
+    }
+
+    /// Whether a transaction was committed. What is known of its epoch is of the last transaction of it; those before were committed, for a
+    /// writer that aborts one is given up, and with it its epoch.
+    fn verdict(&self, hanging: &Hanging) -> Option<bool> {
+        let known = self.lock();
+        let known = known.get(&hanging.producer_id).filter(|known| known.producer_epoch == hanging.producer_epoch);
+        let place = (hanging.topic.clone(), hanging.partition);
+        let known = known.map(|known| known.committed || !(known.open.is_empty() || known.open.contains(&place)));
+        known.or(hanging.committed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Ended>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

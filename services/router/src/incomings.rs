@@ -1,6 +1,7 @@
 //! What comes in of one partition, held until every task that reads it has used it, and read once for all of them.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use std::sync::Arc;
 
@@ -48,6 +49,8 @@ pub struct Reading {
     ready: VecDeque<Ready>,
     /// The number of the first of them.
     first: u64,
+    /// The numbers of those that are the first of a schema.
+    changes: VecDeque<u64>,
     /// The numbers of the records that concern each of the tasks that ask something of a record, so that a task goes from one to
     /// the next and does not look at those between.
     concerned: Vec<VecDeque<u64>>,
@@ -91,6 +94,7 @@ impl Reading {
             sieve: None,
             ready: VecDeque::new(),
             first: 0,
+            changes: VecDeque::new(),
             concerned: Vec::new(),
         }
     }
@@ -108,6 +112,11 @@ impl Reading {
     pub fn ask(&mut self, conditions: &[Option<&Condition>]) {
         self.sieve = Sieve::new(&self.relation, conditions);
         self.concerned = vec![VecDeque::new(); conditions.len()];
+    }
+
+    /// Whether one of these records is the first of a schema that its source has not had before.
+    pub fn changes(&self, numbers: Range<u64>) -> bool {
+        self.changes.iter().any(|number| numbers.contains(number))
     }
 
     /// The number of the first record from `number` on, of those that were read, that concerns a task; the number behind the last one
@@ -140,8 +149,9 @@ impl Reading {
         };
         let changed = self.decoder.as_mut().and_then(Decoder::take_changed);
         if let Some(schema) = changed {
+            self.changes.push_back(number);
             let (topic, partition, offset) = (&*self.relation.topic, record.partition(), record.offset());
-            tracing::info!(topic, partition, offset, %schema, "the source has a new schema; it is read as the view was planned");
+            tracing::info!(topic, partition, offset, %schema, "records come in another schema than before");
         }
         let mut ready = Ready { time: own, value, headers: !headers.is_empty(), changed: changed.is_some() };
         let mut concerns = u64::MAX;
@@ -256,6 +266,7 @@ impl<'m> Incomings<'m> {
             while reading.first < self.first && reading.ready.pop_front().is_some() {
                 reading.first += 1;
             }
+            while reading.changes.pop_front_if(|number| *number < reading.first).is_some() {}
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct Part {
     pub stage: usize,
     /// How many partitions its inputs have, each.
     pub partitions: i32,
+    /// How many the topic has that it writes.
+    pub written: i32,
 }
 
 /// The stages of the views whose topics are as they must be, and why the others cannot run.
@@ -32,12 +34,14 @@ pub fn runnable(set: &Set, admin: &Admin) -> Result<Runnable, Trouble> {
     let mut parts = Vec::new();
     let mut blocked = BTreeMap::new();
     for view in &set.views {
-        let all: Result<Vec<i32>, String> = view.stages().iter().map(|stage| partitions(view, stage, &there)).collect();
+        let all: Result<Vec<(i32, i32)>, String> =
+            view.stages().iter().map(|stage| partitions(view, stage, &there)).collect();
         match all {
-            Ok(all) => parts.extend((0..).zip(all).map(|(stage, partitions)| Part {
+            Ok(all) => parts.extend((0..).zip(all).map(|(stage, (partitions, written))| Part {
                 view: Arc::clone(view),
                 stage,
                 partitions,
+                written,
             })),
             Err(reason) => drop(blocked.insert(view.id.clone(), reason)),
         }
@@ -45,7 +49,8 @@ pub fn runnable(set: &Set, admin: &Admin) -> Result<Runnable, Trouble> {
     Ok((parts, blocked))
 }
 
-fn partitions(view: &View, stage: &Stage, there: &BTreeMap<String, i32>) -> Result<i32, String> {
+/// How many partitions the inputs of a stage have, and the topic that it writes.
+fn partitions(view: &View, stage: &Stage, there: &BTreeMap<String, i32>) -> Result<(i32, i32), String> {
     let of = |topic: &str| {
         there.get(topic).copied().ok_or_else(|| format!("topic {topic} does not exist; apply its contract or view"))
     };
@@ -61,9 +66,8 @@ fn partitions(view: &View, stage: &Stage, there: &BTreeMap<String, i32>) -> Resu
     }
     let mut same = vec![changelog(stage), view.quarantine()];
     same.extend(view.late());
-    if stage.rekeyed {
-        of(&stage.output.topic)?;
-    } else {
+    let written = of(&stage.output.topic)?;
+    if !stage.rekeyed {
         same.push(stage.output.topic.clone());
     }
     for topic in same {
@@ -72,24 +76,19 @@ fn partitions(view: &View, stage: &Stage, there: &BTreeMap<String, i32>) -> Resu
             return Err(format!("topic {topic} has {has} partitions and {first} has {count}; give it as many"));
         }
     }
-    Ok(count)
+    Ok((count, written))
 }
 
 /// The partitions that tasks write: of their changelogs, of what comes out of them, and of what they put aside. Where the key of what comes
 /// out chooses the partition, that is any.
-pub fn written<'v>(parts: &[Part], tasks: impl Iterator<Item = (&'v View, &'v Stage, i32)>) -> BTreeSet<(String, i32)> {
+pub fn written<'p>(tasks: impl Iterator<Item = (&'p Part, i32)>) -> BTreeSet<(String, i32)> {
     let mut places = BTreeSet::new();
-    for (view, stage, partition) in tasks {
+    for (part, partition) in tasks {
+        let (view, stage) = (&part.view, &part.view.stages()[part.stage]);
         let beside = [changelog(stage), view.quarantine()].into_iter().chain(view.late());
         places.extend(beside.map(|topic| (topic, partition)));
-        let topic = &stage.output.topic;
-        if stage.rekeyed {
-            let reads = |part: &&Part| part.view.stages()[part.stage].inputs.iter().any(|i| i.relation.topic == *topic);
-            let partitions = parts.iter().filter(reads).map(|part| part.partitions).max().unwrap_or(0);
-            places.extend((0..partitions).map(|partition| (topic.clone(), partition)));
-        } else {
-            places.insert((topic.clone(), partition));
-        }
+        let out = if stage.rekeyed { 0..part.written } else { partition..partition + 1 };
+        places.extend(out.map(|partition| (stage.output.topic.clone(), partition)));
     }
     places
 }

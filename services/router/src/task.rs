@@ -133,8 +133,10 @@ pub struct Working {
     /// Whether a stage before reads each input as well.
     again: Vec<bool>,
     task: Task,
-    /// The record before which a transaction was ended last.
-    cut: Option<u64>,
+    /// The input and the number of the record before which a transaction was ended last.
+    cut: Option<(usize, u64)>,
+    /// Whether a record of a new schema was passed over, so that the next one is of it as well.
+    changed: bool,
     /// Its number among the tasks that ask something of a record, where it is one.
     pub number: Option<usize>,
     checker: Option<Checker>,
@@ -207,6 +209,7 @@ impl Working {
             again,
             task: stage.task().map_err(|e| e.to_string())?,
             cut: None,
+            changed: false,
             number: None,
             checker: view.contract.as_ref().filter(|_| last).map(|object| Checker::new(object, view)).transpose()?,
             heads: Vec::new(),
@@ -235,6 +238,7 @@ impl Working {
         drop(source.read_to(cursor.reading, cursor.at + most - 1));
         let to = source.readings[cursor.reading].concerns(number, cursor.at).min(cursor.at + most);
         let skipped = to.saturating_sub(cursor.at);
+        self.changed |= source.readings[cursor.reading].changes(cursor.at..to);
         if let Some(last) = to.checked_sub(1).filter(|_| skipped > 0).and_then(|last| source.get(last)) {
             cursor.next = last.offset() + 1;
             cursor.at = to;
@@ -259,10 +263,11 @@ impl Working {
         let source = &sources[cursor.source];
         let ready = source.readings[cursor.reading].get(cursor.at);
         let (Some(record), Some(ready)) = (source.get(cursor.at), ready) else { return Ok(Step::Rests) };
-        if ready.changed && self.touched && self.cut != Some(cursor.at) {
-            self.cut = Some(cursor.at);
+        if (ready.changed || self.changed) && self.touched && self.cut != Some((input, cursor.at)) {
+            self.cut = Some((input, cursor.at));
             return Ok(Step::Cut);
         }
+        self.changed = false;
         let mut headers: Vec<Header<'_>> = Vec::new();
         if ready.headers {
             record.visit_headers(|header| headers.push(header));

@@ -9,7 +9,7 @@
 //! Every round does the same, in this order: look whether the views have changed, read, answer a rebalance, let the
 //! tasks work, commit if it is time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use weir_kafka::{Admin, Failure, Membership, MembershipOptions, Moved, TransactionError, TransactionalWriter};
@@ -119,6 +119,7 @@ fn session(shared: &Shared, worker: usize, kept: &mut Kept) -> Result<(), Troubl
         places: HashMap::new(),
         tasks: Vec::new(),
         stores: Vec::new(),
+        written: BTreeSet::new(),
         opened: None,
         cut: false,
         pace: config.commit_interval,
@@ -153,6 +154,8 @@ struct Session<'s, 'm> {
     tasks: Vec<Working>,
     /// The names of the stores it has.
     stores: Vec<String>,
+    /// The partitions that its tasks write.
+    written: BTreeSet<(String, i32)>,
     opened: Option<Instant>,
     /// Whether it has to be committed before anything else is done.
     cut: bool,
@@ -213,12 +216,23 @@ impl<'m> Session<'_, 'm> {
             while let Some(moved) = self.member.next_moved() {
                 self.moved(moved, admin)?;
             }
-            self.process().map_err(|trouble| self.judged(trouble))?;
-            if self.due_in() == Some(Duration::ZERO) || std::mem::take(&mut self.cut) {
+            self.renew(admin).and_then(|()| self.process()).map_err(|trouble| self.judged(trouble))?;
+            let cut = std::mem::take(&mut self.cut);
+            if cut || self.due_in() == Some(Duration::ZERO) {
                 self.commit()?;
             }
             self.publish();
         }
+    }
+
+    /// Where a connection was lost, the writer becomes the owner of its id anew with the next transaction.
+    fn renew(&mut self, admin: &Admin) -> Result<(), Trouble> {
+        if self.opened.is_none() && self.writer.is_to_renew() {
+            self.shared.ends.ask(admin, &self.name)?;
+            self.writer.renew()?;
+            self.shared.ends.mend(admin, &self.written);
+        }
+        Ok(())
     }
 
     fn due_in(&self) -> Option<Duration> {
@@ -331,14 +345,14 @@ impl<'m> Session<'_, 'm> {
             for partition in 0..part.partitions {
                 let of = |topic: &str| owned.get(topic).is_some_and(|partitions| partitions.contains(&partition));
                 if stage.inputs.iter().all(|input| of(&input.relation.topic)) {
-                    wanted.push((&part.view, part.stage, stage, partition));
+                    wanted.push((part, stage, partition));
                 }
             }
         }
         tracing::info!(worker = self.worker, tasks = wanted.len(), "partitions assigned");
         self.unfit.clear();
         let mut behind = Vec::new();
-        for (_, _, stage, partition) in &wanted {
+        for (_, stage, partition) in &wanted {
             let topic = changelog(stage);
             let name = format!("{}.{topic}-{partition}", self.cluster);
             self.shared.owned.take(&name);
@@ -352,21 +366,24 @@ impl<'m> Session<'_, 'm> {
             drop(self.member.poll(Duration::ZERO));
             !self.shared.is_stopping()
         };
-        let places = written(&parts, wanted.iter().map(|(view, _, stage, partition)| (&***view, *stage, *partition)));
+        let places = written(wanted.iter().map(|(part, _, partition)| (*part, *partition)));
         self.shared.ends.mend(admin, &places);
         let tell = |reason| {
             self.shared.board.set_waits(self.worker, Some(reason));
             self.shared.ends.mend(admin, &places);
         };
         restore_all(admin, &self.shared.config.cluster, &self.shared.folder, &mut behind, &alive, &tell)?;
-        for ((view, number, stage, partition), Behind { store, restored, .. }) in wanted.into_iter().zip(behind) {
+        self.written = places;
+        for ((Part { view, stage: number, .. }, stage, partition), Behind { store, restored, .. }) in
+            wanted.into_iter().zip(behind)
+        {
             if restored > 0 {
                 tracing::info!(view = view.id, partition, entries = restored, "state restored");
                 self.shared.board.add_restored(&view.id, restored);
             }
             let sources: Vec<(usize, usize)> =
                 stage.inputs.iter().map(|input| self.source(view, input, partition)).collect();
-            match Working::new(view, number, partition, store, &sources) {
+            match Working::new(view, *number, partition, store, &sources) {
                 Ok(task) => self.tasks.push(task),
                 Err(reason) => drop(self.unfit.insert(view.id.clone(), reason)),
             }

@@ -158,12 +158,10 @@ fn items<'a>(of: &List<'a>, op: &'static str, budget: &Budget) -> Result<Vec<Val
     of.iter().collect()
 }
 
-/// An order of all values of one type: NaN stands behind the other doubles.
+/// An order of all values of one type, integers among doubles too: NaN stands behind the other numbers.
 fn total(a: &Value<'_>, b: &Value<'_>) -> Ordering {
-    match (a, b) {
-        (Value::Double(a), Value::Double(b)) => a.partial_cmp(b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan())),
-        _ => a.compare(b).unwrap_or(Ordering::Equal),
-    }
+    let nan = |value: &Value<'_>| matches!(value, Value::Double(number) if number.is_nan());
+    nan(a).cmp(&nan(b)).then_with(|| a.compare(b).unwrap_or(Ordering::Equal))
 }
 
 /// The values in the order of the keys.

@@ -133,7 +133,13 @@ fn what_hangs_is_found_and_ended_as_it_was_decided() {
         let found = transactions.hanging(&places).unwrap();
         let found: Vec<_> = found.iter().map(|h| (h.topic.as_str(), h.first, h.committed)).collect();
         assert_eq!(found, [(untold.as_str(), 0, None)]);
-        let aborted = Ended { producer_id: producer.0, committed: false };
+        let ended = |committed, open: &[(String, i32)]| Ended {
+            producer_id: producer.0,
+            producer_epoch: producer.1,
+            committed,
+            open: open.iter().cloned().collect(),
+        };
+        let aborted = ended(false, &[(told.clone(), 0)]);
         assert_eq!(transactions.ended(&id).unwrap(), Some(aborted), "the next owner aborts it");
 
         wire.end(&name, producer, committed);
@@ -142,7 +148,7 @@ fn what_hangs_is_found_and_ended_as_it_was_decided() {
             (found.len() == 1 && found[0].committed.is_some()).then(|| found[0].clone())
         });
         assert_eq!((decided.topic.as_str(), decided.committed), (untold.as_str(), Some(committed)));
-        assert_eq!(transactions.ended(&id).unwrap(), Some(Ended { producer_id: producer.0, committed }));
+        assert_eq!(transactions.ended(&id).unwrap(), Some(ended(committed, &[])));
         assert_eq!(lab.admin.stable_end(&untold, 0).unwrap(), (0, 1), "nobody gets past it");
 
         // The next owner makes the coordinator forget how it ended.

@@ -54,17 +54,21 @@ impl Unanswered {
     }
 }
 
-/// What a coordinator says of a producer whose transaction is over, or will be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a coordinator says of a producer whose last transaction is over, or will be.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
     /// The producer.
     pub producer_id: i64,
+    /// Its epoch in that transaction.
+    pub producer_epoch: i16,
     /// Whether it ended with a commit.
     pub committed: bool,
+    /// The partitions of one that is still open, which the next owner of the transactional id aborts.
+    pub open: BTreeSet<(String, i32)>,
 }
 
 /// A transaction that is open in a partition, while its coordinator has none there.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hanging {
     /// The topic.
     pub topic: String,
@@ -74,9 +78,11 @@ pub struct Hanging {
     pub first: i64,
     /// Who wrote it.
     pub producer_id: i64,
-    /// Whether the coordinator says that it ended with a commit; `None` where it does not know any more.
+    /// The epoch in which it was written.
+    pub producer_epoch: i16,
+    /// Whether the coordinator says that the last transaction of this epoch ended with a commit; `None` where it does not know any more.
     pub committed: Option<bool>,
-    state: ProducerState,
+    coordinator_epoch: i32,
 }
 
 /// A partition, and who has a transaction open in it.
@@ -84,12 +90,26 @@ type Open = ((String, i32), ProducerState);
 
 /// Questions to a cluster about its transactions, one after the other.
 pub struct Transactions {
-    net: Net<()>,
+    net: Net<u64>,
+    /// How many questions were asked: an answer to one that was given up is none to the next.
+    asked: u64,
     /// Who leads what, of what was asked about.
     leaders: BTreeMap<(String, i32), i32>,
     brokers: Vec<i32>,
     patience: Duration,
     deadline: Instant,
+}
+
+/// The state of a transaction that is open.
+const ONGOING: &str = "Ongoing";
+
+/// The partitions that a coordinator names of a transaction.
+fn partitions(state: &DescribedTransactionState) -> impl Iterator<Item = (String, i32)> + '_ {
+    let of = |topic: &'_ TransactionTopicData| {
+        let name = topic.topic.as_str().to_owned();
+        topic.partitions.iter().map(move |partition| (name.clone(), *partition)).collect::<Vec<_>>()
+    };
+    state.topics.iter().flat_map(of)
 }
 
 /// Transactions that the coordinator is at, or will be once their time is over.
@@ -116,18 +136,30 @@ impl Transactions {
     /// Where the system gives no way to wait for sockets.
     pub fn new(cluster: &Cluster, patience: Duration) -> Result<Transactions, String> {
         let net = Net::new(cluster, 1).map_err(|error| format!("cannot wait for sockets: {error}"))?;
-        Ok(Transactions { net, leaders: BTreeMap::new(), brokers: Vec::new(), patience, deadline: Instant::now() })
+        Ok(Transactions {
+            net,
+            asked: 0,
+            leaders: BTreeMap::new(),
+            brokers: Vec::new(),
+            patience,
+            deadline: Instant::now(),
+        })
     }
 
-    /// How the last transaction of a transactional id has ended. One that is open counts as aborted: who asks is about to become its owner.
-    /// `None` where there was none since somebody became that.
+    /// How the last transaction of a transactional id has ended. One that is open counts as aborted: who asks is about to become its owner,
+    /// and no writer may be left that could still end it. `None` where there was none since somebody became that.
     ///
     /// # Errors
     /// Why there is no answer, although it was asked for as long as patience lasted.
     pub fn ended(&mut self, transactional_id: &str) -> Result<Option<Ended>, Unanswered> {
+        self.patiently(|asking| asking.describe(transactional_id))
+    }
+
+    /// Asks again what passes, for as long as patience lasts.
+    fn patiently<T>(&mut self, mut ask: impl FnMut(&mut Self) -> Result<T, Unanswered>) -> Result<T, Unanswered> {
         self.deadline = Instant::now() + self.patience;
         loop {
-            match self.describe(transactional_id) {
+            match ask(self) {
                 Err(Unanswered::Away(_)) if Instant::now() + PAUSE < self.deadline => {
                     self.net.wait(PAUSE, &mut Vec::new());
                 }
@@ -143,14 +175,19 @@ impl Transactions {
         self.net.add_node(found.node_id, found.host.as_str(), found.port);
         let describe = DescribeTransactionsRequest { transactional_ids: vec![text(transactional_id)] };
         let described: DescribeTransactionsResponse = self.ask(Some(found.node_id), &describe, 0)?;
-        let Some(state) = described.transaction_states.first() else { return Ok(None) };
+        let Some(state) = described.transaction_states.into_iter().next() else { return Ok(None) };
         if state.error_code == ErrorCode::TRANSACTIONAL_ID_NOT_FOUND {
             return Ok(None);
         }
         Unanswered::of("state of the transactional id", state.error_code)?;
-        let name = state.transaction_state.as_str();
-        let committed = if name == "Ongoing" { Some(false) } else { decision(name) };
-        Ok(committed.map(|committed| Ended { producer_id: state.producer_id, committed }))
+        let is_open = state.transaction_state.as_str() == ONGOING;
+        let committed = if is_open { Some(false) } else { decision(state.transaction_state.as_str()) };
+        Ok(committed.map(|committed| Ended {
+            producer_id: state.producer_id,
+            producer_epoch: state.producer_epoch,
+            committed,
+            open: if is_open { partitions(&state).collect() } else { BTreeSet::new() },
+        }))
     }
 
     /// The transactions that hang in these partitions, by topic and partition.
@@ -158,27 +195,26 @@ impl Transactions {
     /// # Errors
     /// Why it cannot be told; what is not known is never said to hang.
     pub fn hanging(&mut self, places: &BTreeSet<(String, i32)>) -> Result<Vec<Hanging>, Unanswered> {
-        self.deadline = Instant::now() + self.patience;
+        self.patiently(|asking| asking.look(places))
+    }
+
+    fn look(&mut self, places: &BTreeSet<(String, i32)>) -> Result<Vec<Hanging>, Unanswered> {
         self.learn(places)?;
         let open = self.open(places)?;
         if open.is_empty() {
             return Ok(Vec::new());
         }
         let ids: BTreeSet<i64> = open.iter().map(|(_, state)| state.producer_id).collect();
-        let mut going: BTreeSet<(i64, String, i32)> = BTreeSet::new();
-        let mut decided = BTreeMap::new();
+        let mut going: BTreeSet<(i64, (String, i32))> = BTreeSet::new();
+        // What nobody tells of may be open all the same: its coordinator may be away, or not be allowed to tell us.
+        let mut told: BTreeMap<i64, (i16, Option<bool>)> = BTreeMap::new();
         for broker in self.brokers.clone() {
             let list =
                 ListTransactionsRequest { producer_id_filters: ids.iter().copied().collect(), ..Default::default() };
             let listed: ListTransactionsResponse = self.ask(Some(broker), &list, 0)?;
             Unanswered::of("list of the transactions", listed.error_code)?;
-            for state in &listed.transaction_states {
-                decided.insert(state.producer_id, decision(state.transaction_state.as_str()));
-            }
-            let transactional_ids: Vec<Text> = (listed.transaction_states.into_iter())
-                .filter(|state| is_going(state.transaction_state.as_str()))
-                .map(|state| state.transactional_id)
-                .collect();
+            let transactional_ids: Vec<Text> =
+                listed.transaction_states.into_iter().map(|state| state.transactional_id).collect();
             if transactional_ids.is_empty() {
                 continue;
             }
@@ -186,31 +222,35 @@ impl Transactions {
             let described: DescribeTransactionsResponse = self.ask(Some(broker), &describe, 0)?;
             for state in described.transaction_states {
                 Unanswered::of("state of a transaction", state.error_code)?;
-                for topic in state.topics {
-                    let name = topic.topic.as_str();
-                    going.extend(topic.partitions.iter().map(|p| (state.producer_id, name.to_owned(), *p)));
-                }
-                // What its partitions are is not told any more while markers are written.
-                if state.transaction_state.as_str() != "Ongoing" {
+                let name = state.transaction_state.as_str();
+                told.insert(state.producer_id, (state.producer_epoch, decision(name)));
+                going.extend(partitions(&state).map(|place| (state.producer_id, place)));
+                // While markers are written, those that are done are not named any more.
+                if is_going(name) && name != ONGOING {
                     let of = |(_, open): &&Open| open.producer_id == state.producer_id;
-                    going.extend(open.iter().filter(of).map(|((t, p), _)| (state.producer_id, t.clone(), *p)));
+                    going.extend(open.iter().filter(of).map(|(place, _)| (state.producer_id, place.clone())));
                 }
             }
         }
         // What had just begun when it was first looked at, or goes on, is not the same any more.
         let still = self.open(places)?;
-        let hangs = open
-            .into_iter()
-            .filter(|one| still.contains(one))
-            .filter(|((topic, partition), state)| !going.contains(&(state.producer_id, topic.clone(), *partition)));
+        let hangs = open.into_iter().filter(|one| still.contains(one));
         Ok(hangs
-            .map(|((topic, partition), state)| Hanging {
-                topic,
-                partition,
-                first: state.current_txn_start_offset,
-                producer_id: state.producer_id,
-                committed: decided.get(&state.producer_id).copied().flatten(),
-                state,
+            .filter_map(|(place, state)| {
+                let (epoch, committed) = *told.get(&state.producer_id)?;
+                if going.contains(&(state.producer_id, place.clone())) {
+                    return None;
+                }
+                let producer_epoch = i16::try_from(state.producer_epoch).ok()?;
+                Some(Hanging {
+                    topic: place.0,
+                    partition: place.1,
+                    first: state.current_txn_start_offset,
+                    producer_id: state.producer_id,
+                    producer_epoch,
+                    committed: committed.filter(|_| epoch == producer_epoch),
+                    coordinator_epoch: state.coordinator_epoch.max(0),
+                })
             })
             .collect())
     }
@@ -221,15 +261,14 @@ impl Transactions {
     /// Why it is not written, as far as is known.
     pub fn end(&mut self, hanging: &Hanging, commit: bool) -> Result<(), Unanswered> {
         self.deadline = Instant::now() + self.patience;
-        let Hanging { topic, partition, state, .. } = hanging;
+        let Hanging { topic, partition, producer_id, producer_epoch, coordinator_epoch, .. } = hanging;
         let leader = self.leaders.get(&(topic.clone(), *partition)).copied().ok_or_else(|| leaderless(topic))?;
         let marker = WritableTxnMarker {
-            producer_id: state.producer_id,
-            producer_epoch: i16::try_from(state.producer_epoch)
-                .map_err(|_| Unanswered::Refused(format!("{} is no epoch", state.producer_epoch)))?,
+            producer_id: *producer_id,
+            producer_epoch: *producer_epoch,
             transaction_result: commit,
             topics: vec![WritableTxnMarkerTopic { name: text(topic), partition_indexes: vec![*partition] }],
-            coordinator_epoch: state.coordinator_epoch.max(0),
+            coordinator_epoch: *coordinator_epoch,
             transaction_version: 0,
         };
         let request = WriteTxnMarkersRequest { markers: vec![marker] };
@@ -282,14 +321,18 @@ impl Transactions {
     /// Asks one question of a broker, or of any, and waits for the answer.
     fn ask<Q: Message, R: Message>(&mut self, node: Option<i32>, question: &Q, most: i16) -> Result<R, Unanswered> {
         let mut answers = Vec::new();
-        let mut asked = false;
+        let mut sent = false;
+        self.asked += 1;
         loop {
             let now = Instant::now();
+            if let Some(refusal) = self.net.refusal() {
+                return Err(Unanswered::Refused(refusal.to_owned()));
+            }
             let Some(left) = self.deadline.checked_duration_since(now).filter(|left| !left.is_zero()) else {
                 let why = self.net.take_error().unwrap_or_else(|| "no answer in time".to_owned());
                 return Err(Unanswered::Away(format!("{}: {why}", Q::KEY)));
             };
-            if !asked {
+            if !sent {
                 let slot = match node {
                     Some(node) => self.net.ready(node, Role::Control, now),
                     None => self.net.any(now),
@@ -298,12 +341,12 @@ impl Transactions {
                     if self.net.version(slot, Q::KEY, most).is_none() {
                         return Err(Unanswered::Refused(format!("the broker does not know {}", Q::KEY)));
                     }
-                    self.net.send(slot, question, most, (), left, now);
-                    asked = true;
+                    self.net.send(slot, question, most, self.asked, left, now);
+                    sent = true;
                 }
             }
             self.net.wait(left.min(BEAT), &mut answers);
-            if let Some(answer) = answers.pop() {
+            if let Some(answer) = answers.drain(..).find(|answer| answer.ask == self.asked) {
                 let (mut reader, version) = answer.outcome.map_err(|gone| Unanswered::Away(gone.to_string()))?;
                 let unreadable = |error| Unanswered::Refused(format!("{}: {error}", Q::KEY));
                 return R::read(&mut reader, version).map_err(unreadable);

@@ -51,10 +51,9 @@ pub fn add_view(wanted: &mut Wanted, view: &PlannedView) {
     let output = &plan.output;
     let id = format!("{}@{}", record.id, record.version);
     let configs = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-    // As with contracts: where records carry the time of the event, an old one that has just come must not be gone.
-    let dated = plan.inputs.iter().any(|input| input.event_time.is_some());
-    let kept: &[(&str, &str)] =
-        if dated { &[("cleanup.policy", "delete"), ("retention.ms", "-1")] } else { &[("cleanup.policy", "delete")] };
+    // As with contracts: records carry the time of the event, also those of views that it no longer shows, and an old one that has just come
+    // must not be gone.
+    let kept: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms", "-1")];
     let own = if output.table { &[("cleanup.policy", "compact")] } else { kept };
     let changelog = [
         ("cleanup.policy", "compact"),

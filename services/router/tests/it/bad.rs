@@ -96,6 +96,8 @@ fn what_breaks_the_contract_of_the_view_is_in_its_quarantine_and_not_in_its_topi
     world.apply_with(&[LARGE], &[Some(CONTRACT)]);
     let _router = world.router("a");
     world.caught_up();
+    world.decided("shop.large_orders");
+    world.decided("shop.large_orders.quarantine");
     let schema = world.plans["shop.large_orders"].output.schema.clone();
     let whole = |value: &[u8]| {
         weir_avro::to_json(&schema, &value[5..], weir_avro::JsonForm::Plain).unwrap()["whole"].as_i64().unwrap()

@@ -71,10 +71,17 @@ pub fn run(stage: &Stage, partition: i32, logs: &[&[Made]], breaks: Breaks<'_>) 
 }
 
 /// Compares what was written with what is expected, partition by partition. Where records of several partitions meet in one they do so in
-/// any order but that of each: there all of them are compared, whatever the order.
+/// any order but that of each: there all of them are compared, whatever the order, and each key lies in one.
 #[track_caller]
 pub fn same(what: &str, mut expect: Vec<Vec<Made>>, mut found: Vec<Vec<Made>>, any_order: bool) {
     if any_order {
+        let mut places = BTreeMap::new();
+        for (partition, (key, ..)) in
+            found.iter().enumerate().flat_map(|(p, all)| all.iter().map(move |made| (p, made)))
+        {
+            let known = *places.entry(key).or_insert(partition);
+            assert!(key.is_none() || known == partition, "{what}: {key:?} lies in partitions {known} and {partition}");
+        }
         for all in [&mut expect, &mut found] {
             let mut together = all.concat();
             together.sort();

@@ -119,7 +119,7 @@ fn a_row_without_a_value_is_put_aside_and_the_view_goes_on() {
     assert_eq!(values[1], sent[0].value.as_ref().unwrap()[5..], "the datum is as it came");
 }
 
-/// Both stages that read it put it aside.
+/// Both stages read it; the first one puts it aside.
 #[test]
 fn a_record_that_two_stages_read_is_put_aside_once() {
     let Some(mut world) = World::start() else { return };

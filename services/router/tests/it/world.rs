@@ -435,7 +435,7 @@ impl World {
     /// Waits until every transaction in a topic is decided. The answer to a commit comes before its markers are written, and that of the
     /// positions may be there first. A transaction that hangs would never let what is behind it be seen.
     #[track_caller]
-    fn decided(&self, topic: &str) {
+    pub fn decided(&self, topic: &str) {
         wait_for(LONG, &format!("every transaction in {topic} to be decided"), || {
             let mut ends = (0..PARTITIONS).map(|partition| self.admin.stable_end(topic, partition));
             ends.all(|ends| ends.is_ok_and(|(stable, end)| stable == end))
