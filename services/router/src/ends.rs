@@ -5,16 +5,19 @@
 //! way. So they get the marker that they lack before anything is read, as their coordinator had decided: it tells that until the next
 //! owner of the transactional id comes, so every worker asks before it becomes that.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weir_kafka::{Admin, Ended, Hanging, Unanswered};
 
 use crate::task::Trouble;
 
+/// How many epochs of a producer are remembered.
+const KNOWN: usize = 8;
+
 /// How the last transactions have ended of producers whose transactional ids workers of this process have taken.
 #[derive(Default)]
-pub struct Ends(Mutex<HashMap<i64, Ended>>);
+pub struct Ends(Mutex<HashMap<i64, VecDeque<Ended>>>);
 
 impl Ends {
     /// Asks how the last transaction of a transactional id has ended, before its next owner makes the coordinator forget it.
@@ -26,7 +29,13 @@ impl Ends {
         let Ok(mut transactions) = admin.transactions() else { return Ok(()) };
         match transactions.ended(transactional_id) {
             Ok(ended) => {
-                self.lock().extend(ended.map(|ended| (ended.producer_id, ended)));
+                if let Some(ended) = ended {
+                    let mut all = self.lock();
+                    let known = all.entry(ended.producer_id).or_default();
+                    known.retain(|one| one.producer_epoch != ended.producer_epoch);
+                    known.push_front(ended);
+                    known.truncate(KNOWN);
+                }
                 Ok(())
             }
             Err(error @ Unanswered::Away(_)) => {
@@ -79,14 +88,15 @@ impl Ends {
     /// Whether a transaction was committed. What is known of its epoch is of the last transaction of it; those before were committed, for a
     /// writer that aborts one is given up, and with it its epoch.
     fn verdict(&self, hanging: &Hanging) -> Option<bool> {
-        let known = self.lock();
-        let known = known.get(&hanging.producer_id).filter(|known| known.producer_epoch == hanging.producer_epoch);
+        let all = self.lock();
+        let known = all.get(&hanging.producer_id).into_iter().flatten();
+        let exact = known.clone().find(|one| one.producer_epoch == hanging.producer_epoch);
+        let one = exact.or_else(|| known.clone().find(|one| one.is_of(hanging.producer_epoch)));
         let place = (hanging.topic.clone(), hanging.partition);
-        let known = known.map(|known| known.committed || !(known.open.is_empty() || known.open.contains(&place)));
-        known.or(hanging.committed)
+        one.map(|one| one.committed || !(one.open.is_empty() || one.open.contains(&place))).or(hanging.committed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Ended>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<i64, VecDeque<Ended>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

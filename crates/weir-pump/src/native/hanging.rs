@@ -59,7 +59,7 @@ impl Unanswered {
 pub struct Ended {
     /// The producer.
     pub producer_id: i64,
-    /// Its epoch in that transaction.
+    /// Its epoch. That of a transaction which the coordinator itself has aborted, because it took too long for instance, was one less.
     pub producer_epoch: i16,
     /// Whether it ended with a commit.
     pub committed: bool,
@@ -122,6 +122,18 @@ fn decision(state: &str) -> Option<bool> {
         "CompleteCommit" | "PrepareCommit" => Some(true),
         "CompleteAbort" | "PrepareAbort" | "PrepareEpochFence" => Some(false),
         _ => None,
+    }
+}
+
+/// Whether what a coordinator says of a producer in one epoch is said of what was written in another.
+fn is_of(epoch: i16, committed: bool, written: i16) -> bool {
+    epoch == written || (!committed && epoch.checked_sub(1) == Some(written))
+}
+
+impl Ended {
+    /// Whether this is said of what was written in an epoch.
+    pub fn is_of(&self, written: i16) -> bool {
+        is_of(self.producer_epoch, self.committed, written)
     }
 }
 
@@ -248,7 +260,7 @@ impl Transactions {
                     first: state.current_txn_start_offset,
                     producer_id: state.producer_id,
                     producer_epoch,
-                    committed: committed.filter(|_| epoch == producer_epoch),
+                    committed: committed.filter(|committed| is_of(epoch, *committed, producer_epoch)),
                     coordinator_epoch: state.coordinator_epoch.max(0),
                 })
             })
