@@ -366,3 +366,22 @@ impl Transactions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_of;
+
+    /// Rows were written twice: a transaction that took too long is aborted in the epoch after its own.
+    #[test]
+    fn an_abort_by_the_coordinator_is_of_the_epoch_before() {
+        let check = |told: i16, committed: bool, written: i16, expect: bool| {
+            assert_eq!(is_of(told, committed, written), expect, "{told} {committed} {written}");
+        };
+        check(5, false, 4, true);
+        check(5, false, 5, true);
+        check(5, true, 5, true);
+        check(5, true, 4, false);
+        check(5, false, 3, false);
+        check(5, false, 6, false);
+    }
+}
